@@ -1,0 +1,180 @@
+"""Every error that SecureCart raises on purpose.
+
+    SecureCartError                     500
+    ├── BadInput                        422
+    │   └── IdempotencyKeyReused        422
+    ├── Unauthorized                    401
+    ├── PaymentDeclined                 402
+    ├── Forbidden                       403
+    ├── NotFound                        404
+    ├── Conflict                        409
+    │   ├── EmailTaken
+    │   ├── OutOfStock
+    │   ├── CartChanged
+    │   ├── CartEmpty
+    │   ├── OrderStateConflict
+    │   └── CheckoutInProgress
+    ├── PreconditionFailed              412
+    ├── TooManyRequests                 429
+    ├── StoreAway                       503
+    │   └── GatewayAway
+    └── OperatorError                   (for the command line: says what to do next)
+        ├── EngineFailed
+        ├── PortTaken
+        ├── HomeUnusable
+        ├── DiskFull
+        ├── DownloadFailed
+        ├── NotRunning
+        └── DataMissing
+
+A class's docstring is its message; `{names}` in it are filled from the facts given when it is raised,
+and the facts travel with the problem document (RFC 9457) that the HTTP doors answer.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, ClassVar
+
+
+class SecureCartError(Exception):
+    """Something went wrong inside the shop; the request changed nothing it did not say."""
+
+    status: ClassVar[int] = 500
+
+    def __init__(self, *, field: str | None = None, **facts: Any) -> None:
+        self.field = field
+        self.facts = facts
+        super().__init__(self.message)
+
+    @property
+    def message(self) -> str:
+        """The first paragraph of the docstring with the facts filled in."""
+        paragraph = (type(self).__doc__ or "").split("\n\n")[0]
+        return " ".join(paragraph.split()).format_map({**self.facts, "field": self.field})
+
+    @classmethod
+    def code(cls) -> str:
+        """The error's stable name for programs: `OutOfStock` is `out-of-stock`."""
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", cls.__name__).lower()
+
+
+class BadInput(SecureCartError):
+    """{problem}"""
+
+    status = 422
+
+
+class IdempotencyKeyReused(BadInput):
+    """This Idempotency-Key was used before with a different request; send a new key for a new order."""
+
+
+class Unauthorized(SecureCartError):
+    """{problem}"""
+
+    status = 401
+
+
+class PaymentDeclined(SecureCartError):
+    """The payment was declined ({reason}); nothing was charged. Try another card."""
+
+    status = 402
+
+
+class Forbidden(SecureCartError):
+    """{problem}"""
+
+    status = 403
+
+
+class NotFound(SecureCartError):
+    """There is no {noun} {key!r} here."""
+
+    status = 404
+
+
+class Conflict(SecureCartError):
+    """{problem}"""
+
+    status = 409
+
+
+class EmailTaken(Conflict):
+    """An account with this e-mail address exists already; log in instead."""
+
+
+class OutOfStock(Conflict):
+    """Not enough stock for {skus}; nothing was ordered or charged."""
+
+
+class CartChanged(Conflict):
+    """The cart was changed at the same time from elsewhere; load it again and repeat the change."""
+
+
+class CartEmpty(Conflict):
+    """The cart is empty; put something into it before checking out."""
+
+
+class OrderStateConflict(Conflict):
+    """Order {number} is {status}; it cannot be {verb} now."""
+
+
+class CheckoutInProgress(Conflict):
+    """This order is being placed by another request at this moment; ask again in a second."""
+
+
+class PreconditionFailed(SecureCartError):
+    """The {noun} has changed since you read it; read it again and repeat the change."""
+
+    status = 412
+
+
+class TooManyRequests(SecureCartError):
+    """Too many requests; try again in {retry_after} seconds."""
+
+    status = 429
+
+
+class StoreAway(SecureCartError):
+    """The {store} cannot be reached at the moment; try again in a few seconds."""
+
+    status = 503
+
+
+class GatewayAway(StoreAway):
+    """The card gateway gave no answer in time; the order stays pending until it is known."""
+
+
+class OperatorError(SecureCartError):
+    """{problem}"""
+
+
+class EngineFailed(OperatorError):
+    """{engine} did not start: {why}. Its log is {log}."""
+
+
+class PortTaken(OperatorError):
+    """Port {port}, which {engine} used last time, is taken by another program. Stop that program, or \
+set {setting}=0 to let SecureCart choose a free one."""
+
+
+class HomeUnusable(OperatorError):
+    """SecureCart cannot use the home folder {home}: {why}. Choose another with --home FOLDER or give \
+yourself the permission."""
+
+
+class DiskFull(OperatorError):
+    """The disk that holds {home} has {free_mb} MB left and SecureCart needs {needed_mb} MB. Free some \
+space, or choose a home on another disk with --home FOLDER."""
+
+
+class DownloadFailed(OperatorError):
+    """{what} could not be fetched: {why}."""
+
+
+class NotRunning(OperatorError):
+    """No SecureCart runs from {home}. Start it with `securecart up`."""
+
+
+class DataMissing(OperatorError):
+    """{problem}"""

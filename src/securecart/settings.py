@@ -1,0 +1,117 @@
+"""Every setting in one table: name, default, help.
+
+A setting comes from the environment (`SECURECART_` and its name in capitals), else from `settings.json`
+in the home folder, which `securecart up` writes with the addresses and secrets of the engines it started,
+else from the default here. A store whose address comes from the environment is somebody else's server:
+`up` uses it and starts none.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import msgspec
+from msgspec import Meta, Struct
+
+from securecart.errors import BadInput
+
+PREFIX = "SECURECART_"
+FILE_NAME = "settings.json"
+
+
+def _help(text: str) -> Meta:
+    return Meta(description=text)
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """The table. One frozen value, loaded once at the edge and handed down."""
+
+    home: Annotated[str, _help("Folder that holds data, logs and state.")] = ".securecart"
+    cache_dir: Annotated[str, _help("Folder that keeps downloads; empty: ~/.cache/securecart.")] = ""
+
+    postgres_url: Annotated[str, _help("PostgreSQL the shop writes to, as its least-privileged role.")] = ""
+    postgres_owner_url: Annotated[str, _help("The same database as the role that owns the tables (migrations only).")] = ""
+    postgres_bin: Annotated[str, _help("Folder with a system's PostgreSQL programs (16 or newer); empty: the bundled 18.")] = ""
+    postgres_port: Annotated[int, _help("Port for the local PostgreSQL; 0: a free one, kept for the next start.")] = 0
+    postgres_pool: Annotated[int, _help("Connections each web process keeps to PostgreSQL.")] = 10
+
+    dynamodb_url: Annotated[str, _help("DynamoDB endpoint; empty on AWS: the region's own.")] = ""
+    dynamodb_region: Annotated[str, _help("AWS region of the DynamoDB tables.")] = "us-east-1"
+    dynamodb_prefix: Annotated[str, _help("Put before each DynamoDB table's name.")] = "securecart-"
+    dynamodb_port: Annotated[int, _help("Port for DynamoDB Local; 0: a free one, kept.")] = 0
+    java_bin: Annotated[str, _help("A system's java program (17 or newer); empty: the bundled one.")] = ""
+
+    valkey_url: Annotated[str, _help("Valkey or Redis, as redis://:password@host:port/0.")] = ""
+    valkey_bin: Annotated[str, _help("A system's valkey-server or redis-server program; empty: the bundled one.")] = ""
+    valkey_port: Annotated[int, _help("Port for the local Valkey; 0: a free one, kept.")] = 0
+
+    gateway_url: Annotated[str, _help("The card gateway's address; empty: the sandbox gateway is started.")] = ""
+    gateway_key: Annotated[str, _help("Secret key for the card gateway.")] = ""
+    gateway_port: Annotated[int, _help("Port for the sandbox gateway; 0: a free one, kept.")] = 0
+    gateway_timeout_s: Annotated[float, _help("Seconds to wait for the gateway before an order is left pending.")] = 5.0
+
+    web_port: Annotated[int, _help("Port of the shop itself; 0: a free one, kept.")] = 0
+    web_processes: Annotated[int, _help("Web processes that share the port; 0: one for every two cores.")] = 0
+    web_url: Annotated[str, _help("Where the shop is reached; written by `up`.")] = ""
+
+    currency: Annotated[str, _help("Currency shown where the shopper chose none.")] = "USD"
+    country: Annotated[str, _help("Country assumed until an address is known.")] = "US"
+    shop_name: Annotated[str, _help("Name at the top of each page.")] = "SecureCart"
+    session_days: Annotated[int, _help("Days an unused session lives.")] = 30
+    cart_days: Annotated[int, _help("Days an untouched cart lives.")] = 30
+    reservation_minutes: Annotated[int, _help("Minutes stock stays reserved for an order whose payment is not known.")] = 10
+    sweep_seconds: Annotated[int, _help("Seconds between two looks at orders left pending.")] = 10
+    rate_limits: Annotated[bool, _help("Count requests by client and refuse too many (off only for load tests).")] = True
+    log_level: Annotated[str, _help("debug, info, warning or error.")] = "info"
+
+    @property
+    def home_path(self) -> Path:
+        """The home folder as an absolute path."""
+        return Path(self.home).expanduser().absolute()
+
+    @property
+    def cache_path(self) -> Path:
+        """The folder that keeps downloads, as an absolute path."""
+        return Path(self.cache_dir).expanduser().absolute() if self.cache_dir else Path.home() / ".cache/securecart"
+
+
+def load(home: str | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings in force for `home`; `BadInput` names the setting that cannot be used."""
+    given = from_environment(environ)
+    if home is not None:
+        given["home"] = home
+    folder = Settings(home=given.get("home", Settings().home)).home_path
+    return convert({**_written_by_up(folder), **given, "home": str(folder)})
+
+
+def from_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The settings that the environment gives, by name."""
+    environ = os.environ if environ is None else environ
+    return {name: environ[PREFIX + name.upper()] for name in Settings.__struct_fields__ if PREFIX + name.upper() in environ}
+
+
+def convert(values: Mapping[str, Any]) -> Settings:
+    """Check and convert values from text; `BadInput` names the setting that cannot be used."""
+    try:
+        return msgspec.convert(values, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        reason, _, path = str(error).partition(" - at `$.")
+        name = path.rstrip("`")
+        raise BadInput(field=name, problem=f"Setting {PREFIX}{name.upper()}: {reason}.") from error
+
+
+def table() -> list[tuple[str, Any, str]]:
+    """Name, default and help of every setting, in order."""
+    hints = get_type_hints(Settings, include_extras=True)
+    return [(field.name, field.default, hints[field.name].__metadata__[0].description) for field in msgspec.structs.fields(Settings)]
+
+
+def _written_by_up(home: Path) -> dict[str, Any]:
+    path = home / FILE_NAME
+    if not path.exists():
+        return {}
+    written: dict[str, Any] = msgspec.json.decode(path.read_bytes())
+    return written

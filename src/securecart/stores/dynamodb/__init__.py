@@ -1,0 +1,126 @@
+"""DynamoDB: one client, the tables a room declares, and one sentence when it is away.
+
+A room declares its `TableSpec` and sends its own conditional writes through `DynamoDB.table`. Calls are
+retried by the client for a short while; when the engine stays away, or was asked wrongly by nobody's
+fault but its own, the caller sees `StoreAway`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
+import aiohttp
+from aiodynamo.client import Client, Table
+from aiodynamo.credentials import Credentials, Key, StaticCredentials
+from aiodynamo.errors import (
+    InternalDynamoError,
+    ProvisionedThroughputExceeded,
+    RequestLimitExceeded,
+    ResourceInUse,
+    ServiceUnavailable,
+    TableAlreadyExists,
+    TableNotFound,
+    Throttled,
+)
+from aiodynamo.http.aiohttp import AIOHTTP
+from aiodynamo.models import DecorelatedJitterRetry, KeySchema, PayPerRequest, TimeToLiveStatus
+from msgspec import Struct
+from yarl import URL
+
+from securecart.errors import StoreAway
+
+__all__ = ["DynamoDB", "TableSpec", "connect"]
+
+REQUEST_TIMEOUT_S = 3.0
+RETRY_FOR_S = 2
+
+# What an engine that is down, starting or overloaded looks like from here.
+AWAY = (
+    OSError,
+    TimeoutError,
+    aiohttp.ClientError,
+    InternalDynamoError,
+    ProvisionedThroughputExceeded,
+    RequestLimitExceeded,
+    ServiceUnavailable,
+    TableNotFound,
+    Throttled,
+)
+
+
+class TableSpec(Struct, frozen=True):
+    """A table as its room wants it: short name, key, and the attribute (epoch seconds) that ends an item's life."""
+
+    name: str
+    keys: KeySchema
+    expires: str
+
+
+class DynamoDB:
+    """A connected client that knows the prefix of this shop's tables."""
+
+    def __init__(self, client: Client, session: aiohttp.ClientSession, prefix: str) -> None:
+        self.client = client
+        self._session = session
+        self._prefix = prefix
+
+    def name_of(self, spec: TableSpec) -> str:
+        """The table's full name in this account."""
+        return self._prefix + spec.name
+
+    @asynccontextmanager
+    async def table(self, spec: TableSpec) -> AsyncIterator[Table]:
+        """The table, for one or more calls; whatever says that DynamoDB is away becomes `StoreAway`."""
+        async with self.calls():
+            yield self.client.table(self.name_of(spec))
+
+    @asynccontextmanager
+    async def calls(self) -> AsyncIterator[Client]:
+        """The client itself, for calls that span tables, with the same translation of errors."""
+        try:
+            yield self.client
+        except AWAY as error:
+            raise StoreAway(store="cart and session store", retry_after=2) from error
+
+    async def create_tables(self, specs: Iterable[TableSpec]) -> None:
+        """Create what is missing, with on-demand capacity and expiry; safe to repeat and to race."""
+        for spec in specs:
+            async with self.calls() as client:
+                await _create(client.table(self.name_of(spec)), spec)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._session.close()
+
+
+async def connect(url: str, *, region: str, prefix: str) -> DynamoDB:
+    """A client for the engine at `url`, or for the region's own endpoint on AWS when `url` is empty.
+
+    An engine with an address of its own accepts any credentials; on AWS they come from where AWS puts them.
+    """
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=64, keepalive_timeout=60),
+        timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S, connect=1.0),
+    )
+    client = Client(
+        AIOHTTP(session),
+        StaticCredentials(Key("securecart", "securecart")) if url else Credentials.auto(),
+        region,
+        endpoint=URL(url) if url else None,
+        numeric_type=int,
+        throttle_config=DecorelatedJitterRetry(time_limit_secs=RETRY_FOR_S),
+    )
+    return DynamoDB(client, session, prefix)
+
+
+async def _create(table: Table, spec: TableSpec) -> None:
+    if not await table.exists():
+        try:
+            await table.create(PayPerRequest(), spec.keys, wait_for_active=DecorelatedJitterRetry(time_limit_secs=60))
+        except (ResourceInUse, TableAlreadyExists):
+            while not await table.exists():  # another process is creating it at this moment
+                await asyncio.sleep(0.1)
+    if (await table.time_to_live.describe()).status is TimeToLiveStatus.disabled:
+        await table.time_to_live.enable(spec.expires)

@@ -1,0 +1,112 @@
+"""The connection pool and the typed way to send a statement."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, NewType, TypeVar
+
+import asyncpg
+import msgspec
+
+from securecart.errors import StoreAway
+from securecart.stores.postgres.statements import Statement
+
+Connection = asyncpg.pool.PoolConnectionProxy
+Read = NewType("Read", Connection)
+Transaction = NewType("Transaction", Read)
+
+T = TypeVar("T")
+
+CONNECT_TIMEOUT_S = 3.0
+STATEMENT_TIMEOUT_S = 10.0
+
+# What a lost, refused or restarting server looks like from here.
+AWAY = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.InterfaceError,
+)
+
+
+class Database:
+    """One PostgreSQL as a room's caller sees it: a place to read, a place to write."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[Read]:
+        """A connection for queries; each sees the newest committed rows. `StoreAway` when none can be had."""
+        async with self._connection() as connection:
+            yield Read(connection)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """A transaction on the writer, committed when the block ends well. `StoreAway` when the writer is lost.
+
+        When the connection breaks during the commit itself the outcome is unknown to the caller; whatever
+        is written must therefore be safe to ask about or to repeat by its key.
+        """
+        async with self._connection() as connection, connection.transaction():
+            yield Transaction(Read(connection))
+
+    async def close(self) -> None:
+        """Close every connection, waiting a moment for those in use."""
+        self._pool.terminate()
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
+        try:
+            async with self._pool.acquire(timeout=CONNECT_TIMEOUT_S) as connection:
+                yield connection
+        except AWAY as error:
+            raise StoreAway(store="orders database", retry_after=2) from error
+
+
+async def connect(url: str, *, pool_size: int = 10) -> Database:
+    """Open a pool of at most `pool_size` connections. `StoreAway` when the server cannot be reached."""
+    try:
+        pool = await asyncpg.create_pool(
+            url,
+            min_size=1,
+            max_size=pool_size,
+            timeout=CONNECT_TIMEOUT_S,
+            command_timeout=STATEMENT_TIMEOUT_S,
+            init=_speak_json,
+            server_settings={"timezone": "UTC", "application_name": "securecart"},
+        )
+    except AWAY as error:
+        raise StoreAway(store="orders database", retry_after=2) from error
+    return Database(pool)
+
+
+async def _speak_json(connection: asyncpg.Connection) -> None:
+    await connection.set_type_codec(
+        "jsonb",
+        schema="pg_catalog",
+        encoder=lambda value: b"\x01" + msgspec.json.encode(value),
+        decoder=lambda raw: msgspec.json.decode(raw[1:]),
+        format="binary",
+    )
+
+
+async def rows(read: Read, statement: Statement, kind: type[T], *arguments: Any) -> list[T]:
+    """Every row of the statement as a `kind`, its columns named after the struct's fields."""
+    return [msgspec.convert(dict(record), kind) for record in await read.fetch(statement, *arguments)]
+
+
+async def one(read: Read, statement: Statement, kind: type[T], *arguments: Any) -> T | None:
+    """The first row as a `kind`, or None."""
+    record = await read.fetchrow(statement, *arguments)
+    return None if record is None else msgspec.convert(dict(record), kind)
+
+
+async def value(read: Read, statement: Statement, *arguments: Any) -> Any:
+    """The first column of the first row, or None."""
+    return await read.fetchval(statement, *arguments)
