@@ -56,6 +56,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     web_port: Annotated[int, _help("Port of the shop itself; 0: a free one, kept.")] = 0
     web_processes: Annotated[int, _help("Web processes that share the port; 0: one for every two cores.")] = 0
     web_url: Annotated[str, _help("Where the shop is reached; written by `up`.")] = ""
+    internal_key: Annotated[str, _help("Key of the shop's own programs (demo, benches), which are not counted by the rate limits.")] = ""
 
     currency: Annotated[str, _help("Currency shown where the shopper chose none.")] = "USD"
     country: Annotated[str, _help("Country assumed until an address is known.")] = "US"

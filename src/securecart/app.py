@@ -1,0 +1,52 @@
+"""The only wiring: open the stores, hand them over as one value, close them.
+
+Everything above (doors, worker, command line) takes a `Shop`; everything below takes just the store it uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from msgspec import Struct
+
+from securecart import carts, migrations, payments, sessions
+from securecart.settings import Settings
+from securecart.stores import cache, dynamodb, postgres
+
+__all__ = ["Shop", "open_shop", "prepare"]
+
+
+class Shop(Struct, frozen=True):
+    """The opened stores of one shop and the settings they were opened with."""
+
+    settings: Settings
+    database: postgres.Database
+    dynamodb: dynamodb.DynamoDB
+    cache: cache.Cache
+    gateway: payments.Gateway
+
+
+@asynccontextmanager
+async def open_shop(settings: Settings) -> AsyncIterator[Shop]:
+    """Open every store for as long as the block runs; `StoreAway` when one that must be there is not."""
+    async with AsyncExitStack() as stack:
+        database = await postgres.connect(settings.postgres_url, pool_size=settings.postgres_pool)
+        stack.push_async_callback(database.close)
+        tables = await dynamodb.connect(settings.dynamodb_url, region=settings.dynamodb_region, prefix=settings.dynamodb_prefix)
+        stack.push_async_callback(tables.close)
+        memory = cache.connect(settings.valkey_url)
+        stack.push_async_callback(memory.close)
+        gateway = payments.connect(settings.gateway_url, settings.gateway_key, timeout_s=settings.gateway_timeout_s)
+        stack.push_async_callback(gateway.close)
+        yield Shop(settings, database, tables, memory, gateway)
+
+
+async def prepare(settings: Settings) -> None:
+    """Bring the databases to the shape this version needs; safe to repeat and to race."""
+    await migrations.apply(settings.postgres_owner_url)
+    tables = await dynamodb.connect(settings.dynamodb_url, region=settings.dynamodb_region, prefix=settings.dynamodb_prefix)
+    try:
+        await tables.create_tables([sessions.TABLE, carts.TABLE])
+    finally:
+        await tables.close()

@@ -1,0 +1,48 @@
+"""One web process: `python -m securecart.web --port P`. Several share the port, and the kernel spreads the load."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import socket
+
+import uvicorn
+import uvloop
+
+from securecart import settings, telemetry
+from securecart.web import create_app
+
+BACKLOG = 1024
+
+
+def main() -> None:
+    """Serve until SIGTERM; requests in hand are finished first."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--port", type=int, required=True)
+    port = arguments.parse_args().port
+    loaded = settings.load()
+    telemetry.configure_logs(loaded.log_level)
+    config = uvicorn.Config(
+        create_app(loaded),
+        http="httptools",
+        access_log=False,
+        log_config=None,
+        lifespan="on",
+        server_header=False,
+        timeout_graceful_shutdown=5,
+    )
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(uvicorn.Server(config).serve(sockets=[_shared_socket(port)]))
+
+
+def _shared_socket(port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listener.bind(("127.0.0.1", port))
+    listener.listen(BACKLOG)
+    return listener
+
+
+if __name__ == "__main__":
+    main()

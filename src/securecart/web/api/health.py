@@ -1,0 +1,69 @@
+"""Whether the shop lives, whether it can sell, and its counters."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+from litestar import Response, get
+from msgspec import Struct
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from securecart.app import Shop
+from securecart.errors import SecureCartError
+
+__all__ = ["routes"]
+
+
+class Readiness(Struct, frozen=True):
+    """What each store answered; a shop without its cache is slower but ready."""
+
+    ready: bool
+    database: bool
+    carts: bool
+    cache: bool
+
+
+@get("/healthz", include_in_schema=False, sync_to_thread=False)
+def healthz() -> str:
+    """Answer as long as the process lives."""
+    return "ok"
+
+
+@get("/readyz", include_in_schema=False)
+async def readyz(shop: Shop) -> Response[Readiness]:
+    """200 when the shop can sell, 503 with the reason otherwise."""
+    database, tables, memory = await asyncio.gather(_database(shop), _carts(shop), shop.cache.answers())
+    state = Readiness(ready=database and tables, database=database, carts=tables, cache=memory)
+    return Response(state, status_code=200 if state.ready else 503)
+
+
+@get("/metrics", include_in_schema=False, sync_to_thread=True)
+def metrics() -> Response[bytes]:
+    """Counters of all web processes of this machine, as Prometheus reads them."""
+    registry = REGISTRY
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _database(shop: Shop) -> bool:
+    try:
+        async with shop.database.read() as read:
+            return bool(await read.fetchval("SELECT true"))
+    except SecureCartError:
+        return False
+
+
+async def _carts(shop: Shop) -> bool:
+    try:
+        async with shop.dynamodb.calls() as client:
+            await client.send_request(action="ListTables", payload={"Limit": 1})
+    except SecureCartError:
+        return False
+    return True
+
+
+routes = [healthz, readyz, metrics]

@@ -1,0 +1,112 @@
+"""Who is shopping: find the session of a request, guard it against forged requests, sign in and out.
+
+Programs send `Authorization: Bearer TOKEN`. Browsers carry the token in a cookie that scripts cannot read;
+what a browser sends with that cookie counts only with the session's CSRF token beside it (header
+`X-CSRF-Token` or form field `csrf_token`), because another site can make a browser send the cookie but not
+the token.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from litestar import Request, Response
+from litestar.datastructures import Cookie
+from litestar.enums import RequestEncodingType
+
+from securecart import carts, sessions
+from securecart.accounts import Account
+from securecart.app import Shop
+from securecart.errors import Forbidden, Unauthorized
+from securecart.sessions import Session
+
+__all__ = ["COOKIE", "cookie_of", "drop_cookie", "guest_if_none", "provide_session", "provide_shopper", "same_origin", "sign_in", "sign_out"]
+
+COOKIE = "securecart_session"
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+FORMS = (RequestEncodingType.URL_ENCODED, RequestEncodingType.MULTI_PART)
+
+AnyRequest = Request[Any, Any, Any]
+
+
+async def provide_session(request: AnyRequest, shop: Shop) -> Session | None:
+    """The request's session, or None; `Forbidden` when a browser's change comes without its CSRF token."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and token:
+        session = await sessions.find(shop.dynamodb, token.strip())
+        if session is None:
+            raise Unauthorized(problem="This token is unknown or has expired; log in again.")
+        return session
+    cookie = request.cookies.get(COOKIE)
+    session = await sessions.find(shop.dynamodb, cookie) if cookie else None
+    if request.method not in SAFE_METHODS:
+        if session is not None:
+            await _check_csrf(request, session)
+        else:
+            same_origin(request)
+    return session
+
+
+async def provide_shopper(session: Session | None) -> Session:
+    """The request's session; `Unauthorized` when there is none."""
+    if session is None:
+        raise Unauthorized(problem="Send a bearer token: POST /api/sessions gives a guest's, POST /api/login an account's.")
+    return session
+
+
+def same_origin(request: AnyRequest) -> None:
+    """`Forbidden` when a browser says that another site sent this request."""
+    if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
+        raise Forbidden(problem="This request came from another site.")
+    origin = request.headers.get("origin")
+    if origin and urlsplit(origin).netloc != request.headers.get("host"):
+        raise Forbidden(problem="This request came from another site.")
+
+
+async def guest_if_none(shop: Shop, session: Session | None) -> Session:
+    """The session, or a new guest's."""
+    return session or await sessions.start_guest(shop.dynamodb, days=shop.settings.session_days)
+
+
+async def sign_in(shop: Shop, session: Session | None, account: Account) -> Session:
+    """A new session for the account: the old token ends, and what a guest had in the cart comes along."""
+    signed_in = await sessions.start_for(
+        shop.dynamodb,
+        account_id=account.id,
+        email=account.email,
+        name=account.name,
+        staff=account.staff,
+        days=shop.settings.session_days,
+    )
+    if session is not None:
+        if session.account_id is None:
+            await carts.merge(shop.dynamodb, session.shopper_id, signed_in.shopper_id, days=shop.settings.cart_days)
+        await sessions.end(shop.dynamodb, session.token)
+    return signed_in
+
+
+async def sign_out(shop: Shop, session: Session | None) -> None:
+    """End the session; its token is worth nothing from now on."""
+    if session is not None:
+        await sessions.end(shop.dynamodb, session.token)
+
+
+def cookie_of(shop: Shop, session: Session) -> Cookie:
+    """The cookie that carries a browser's token."""
+    secure = shop.settings.web_url.startswith("https:")
+    days = shop.settings.session_days
+    return Cookie(COOKIE, session.token, max_age=days * 86_400, path="/", httponly=True, samesite="lax", secure=secure)
+
+
+def drop_cookie(response: Response[Any]) -> None:
+    """Take the token out of the browser."""
+    response.delete_cookie(COOKIE)
+
+
+async def _check_csrf(request: AnyRequest, session: Session) -> None:
+    given = request.headers.get("x-csrf-token", "")
+    if not given and request.content_type[0] in FORMS:
+        given = str((await request.form()).get("csrf_token", ""))
+    if not sessions.csrf_matches(session.token, given):
+        raise Forbidden(problem="The form's security token is missing or old; load the page again and repeat.")
