@@ -12,8 +12,8 @@
     │   ├── OutOfStock
     │   ├── CartChanged
     │   ├── CartEmpty
-    │   ├── OrderStateConflict
-    │   └── CheckoutInProgress
+    │   ├── TotalChanged
+    │   └── OrderStateConflict
     ├── PreconditionFailed              412
     ├── TooManyRequests                 429
     ├── StoreAway                       503
@@ -115,12 +115,12 @@ class CartEmpty(Conflict):
     """The cart is empty; put something into it before checking out."""
 
 
+class TotalChanged(Conflict):
+    """The total is {total} now, not what you were shown; look at the new total and confirm again."""
+
+
 class OrderStateConflict(Conflict):
     """Order {number} is {status}; it cannot be {verb} now."""
-
-
-class CheckoutInProgress(Conflict):
-    """This order is being placed by another request at this moment; ask again in a second."""
 
 
 class PreconditionFailed(SecureCartError):

@@ -63,8 +63,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     shop_name: Annotated[str, _help("Name at the top of each page.")] = "SecureCart"
     session_days: Annotated[int, _help("Days an unused session lives.")] = 30
     cart_days: Annotated[int, _help("Days an untouched cart lives.")] = 30
-    reservation_minutes: Annotated[int, _help("Minutes stock stays reserved for an order whose payment is not known.")] = 10
-    sweep_seconds: Annotated[int, _help("Seconds between two looks at orders left pending.")] = 10
+    reservation_seconds: Annotated[int, _help("Seconds stock stays reserved for a payment before the sweeper asks the gateway about it.")] = 30
+    sweep_seconds: Annotated[float, _help("Seconds between two looks at orders left pending.")] = 5.0
     rate_limits: Annotated[bool, _help("Count requests by client and refuse too many (off only for load tests).")] = True
     log_level: Annotated[str, _help("debug, info, warning or error.")] = "info"
 
