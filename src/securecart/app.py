@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from msgspec import Struct
 
 from securecart import carts, migrations, payments, sessions
+from securecart.checkout import Till
 from securecart.settings import Settings
 from securecart.stores import cache, dynamodb, postgres
 
@@ -25,6 +26,11 @@ class Shop(Struct, frozen=True):
     dynamodb: dynamodb.DynamoDB
     cache: cache.Cache
     gateway: payments.Gateway
+
+    @property
+    def till(self) -> Till:
+        """What a checkout works with."""
+        return Till(self.database, self.dynamodb, self.gateway, self.settings.reservation_seconds)
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
+from litestar.types import ASGIApp
 
 from securecart import __version__
 from securecart.app import Shop, open_shop
@@ -25,7 +26,7 @@ __all__ = ["create_app"]
 BODY_BYTES_MAX = 256 * 1024
 
 
-def create_app(settings: Settings) -> Litestar:
+def create_app(settings: Settings) -> ASGIApp:
     """The application; its stores open when the server starts it and close when it stops."""
 
     @asynccontextmanager
@@ -34,7 +35,7 @@ def create_app(settings: Settings) -> Litestar:
             app.state.shop = shop
             yield
 
-    return Litestar(
+    application = Litestar(
         route_handlers=[*api.routes, *storefront.routes],
         lifespan=[shop_is_open],
         dependencies={
@@ -42,13 +43,13 @@ def create_app(settings: Settings) -> Litestar:
             "session": Provide(provide_session),
             "shopper": Provide(provide_shopper),
         },
-        middleware=[Traffic()],
         exception_handlers=HANDLERS,
         plugins=storefront.plugins,
         openapi_config=_documented(),
         request_max_body_size=BODY_BYTES_MAX,
         logging_config=None,
     )
+    return Traffic(application)
 
 
 def provide_shop(state: State) -> Shop:

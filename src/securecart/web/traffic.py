@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 from litestar.datastructures import MutableScopeHeaders
-from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from prometheus_client import Counter, Histogram
 
@@ -27,11 +26,17 @@ SECURITY_HEADERS = (
 )
 
 
-class Traffic(ASGIMiddleware):
-    """Counts and times each answer by its route's template, and sends the security headers with it."""
+class Traffic:
+    """Stands around the whole application: counts and times each answer by its route, and adds the security headers."""
 
-    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on and watch its answer go by."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
         started = time.perf_counter()
         status = 500
 
@@ -45,8 +50,8 @@ class Traffic(ASGIMiddleware):
             await send(message)
 
         try:
-            await next_app(scope, receive, watch)
+            await self._app(scope, receive, watch)
         finally:
             route = scope.get("path_template") or "unmatched"
-            _requests.labels(scope.get("method", ""), route, str(status)).inc()
+            _requests.labels(scope["method"], route, str(status)).inc()
             _seconds.labels(route).observe(time.perf_counter() - started)

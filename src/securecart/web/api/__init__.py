@@ -1,7 +1,7 @@
 """The JSON API under /api: each file decodes, calls one verb, encodes."""
 
-from securecart.web.api import accounts, cart, catalog, checkout, docs, health, orders
+from securecart.web.api import accounts, cart, catalog, checkout, docs, health, orders, stock
 
 __all__ = ["routes"]
 
-routes = [*health.routes, *docs.routes, *catalog.routes, *accounts.routes, *cart.routes, *checkout.routes, *orders.routes]
+routes = [*health.routes, *docs.routes, *catalog.routes, *accounts.routes, *cart.routes, *checkout.routes, *orders.routes, *stock.routes]

@@ -1,0 +1,42 @@
+"""Orders: the record of what was bought, and its life from pending to paid, declined, cancelled or refunded.
+
+Owns the tables orders, order_line and order_change. An order is opened once per shopper and idempotency key,
+changes its status only from the status it is known to have, and notes every change with a sentence.
+"""
+
+from securecart.orders.actions import (
+    cancel,
+    decide,
+    find,
+    find_by_key,
+    list_of,
+    lock,
+    note,
+    open_order,
+    overdue,
+    record_refund,
+)
+from securecart.orders.model import NewOrder, Opened, Order, OrderChange, OrderLine, OrderSummary, Pending, Record, Status, new_number
+
+__all__ = [
+    "NewOrder",
+    "Opened",
+    "Order",
+    "OrderChange",
+    "OrderLine",
+    "OrderSummary",
+    "Pending",
+    "Record",
+    "Status",
+    "cancel",
+    "decide",
+    "find",
+    "find_by_key",
+    "list_of",
+    "lock",
+    "new_number",
+    "note",
+    "open_order",
+    "overdue",
+    "record_refund",
+]

@@ -1,0 +1,134 @@
+"""The nouns of an order's life."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime
+from typing import Literal
+
+from msgspec import Struct
+
+from securecart.values import Address, Line, Money
+
+Status = Literal["pending", "paid", "declined", "cancelled", "partially_refunded", "refunded"]
+
+# Crockford's base 32: no I, L, O or U, so a number survives being read out over the telephone.
+NUMBER_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+def new_number() -> str:
+    """A fresh order number such as `SC-4K7QM-9XR2D`: 50 random bits, so nobody can guess a neighbour's."""
+    drawn = [secrets.choice(NUMBER_ALPHABET) for _ in range(10)]
+    return f"SC-{''.join(drawn[:5])}-{''.join(drawn[5:])}"
+
+
+class OrderLine(Struct, frozen=True):
+    """One SKU of an order, priced at the moment of purchase; `tax` is of the whole line."""
+
+    sku: str
+    title: str
+    quantity: int
+    unit_price: Money
+    tax: Money
+    total: Money
+
+
+class NewOrder(Struct, frozen=True):
+    """All that is known about an order before its payment."""
+
+    number: str
+    shopper_id: str
+    idempotency_key: str
+    request_digest: bytes
+    email: str
+    currency: str
+    lines: tuple[OrderLine, ...]
+    subtotal_minor: int
+    shipping_minor: int
+    tax_minor: int
+    tax_included: bool
+    total_minor: int
+    shipping_method: str
+    shipping_address: Address
+    billing_address: Address
+    pending_until: datetime
+
+
+class Opened(Struct, frozen=True):
+    """What became of an attempt to open an order: `fresh` is False when the key had opened it before."""
+
+    id: int
+    number: str
+    status: Status
+    request_digest: bytes
+    fresh: bool
+
+
+class Record(Struct, frozen=True):
+    """The part of an order that a verb needs to decide what may be done with it."""
+
+    id: int
+    number: str
+    shopper_id: str
+    status: Status
+    currency: str
+    total_minor: int
+    refunded_minor: int
+
+
+class Pending(Struct, frozen=True):
+    """An order whose payment should be known by now."""
+
+    id: int
+    number: str
+    shopper_id: str
+    lines: tuple[Line, ...]
+
+
+class OrderChange(Struct, frozen=True):
+    """One step of an order's life."""
+
+    at: datetime
+    status: Status
+    note: str
+
+
+class PaymentSeen(Struct, frozen=True):
+    """What a shopper may see of the payment; never a card number."""
+
+    status: str
+    card_brand: str
+    card_last4: str
+    decline_reason: str
+
+
+class Order(Struct, frozen=True):
+    """An order as its buyer sees it."""
+
+    number: str
+    status: Status
+    email: str
+    currency: str
+    subtotal: Money
+    shipping: Money
+    tax: Money
+    tax_included: bool
+    total: Money
+    refunded: Money
+    shipping_method: str
+    shipping_address: Address
+    billing_address: Address
+    placed_at: datetime
+    lines: tuple[OrderLine, ...]
+    changes: tuple[OrderChange, ...]
+    payment: PaymentSeen | None
+
+
+class OrderSummary(Struct, frozen=True):
+    """An order as a line of a list; `items` counts units."""
+
+    number: str
+    status: Status
+    total: Money
+    items: int
+    placed_at: datetime

@@ -1,0 +1,64 @@
+"""What the cart costs, and buying it."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Annotated
+
+from litestar import Response, post
+from litestar.params import Parameter
+from msgspec import Struct
+
+from securecart import carts, checkout
+from securecart.app import Shop
+from securecart.checkout import PlaceOrder, Quote
+from securecart.checkout.model import AskQuote
+from securecart.errors import CartEmpty, PaymentDeclined
+from securecart.orders import Order
+from securecart.sessions import Session
+from securecart.values import CountryCode, CurrencyCode
+from securecart.web.limits import limit
+
+__all__ = ["IdempotencyKey", "routes"]
+
+IdempotencyKey = Annotated[
+    str,
+    Parameter(
+        header="Idempotency-Key",
+        min_length=1,
+        max_length=200,
+        description="Any string that is new for each order; a request sent again with it is answered with the first order.",
+    ),
+]
+
+
+class QuoteRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the cart would go; the currency and the first shipping method are the shop's where none is named."""
+
+    country: CountryCode
+    shipping_method: str | None = None
+    currency: CurrencyCode | None = None
+
+
+@post("/api/checkout/quote", status_code=HTTPStatus.OK, tags=["checkout"])
+async def quote(shop: Shop, shopper: Session, data: QuoteRequest) -> Quote:
+    """What the cart would cost, with shipping and tax; nothing is ordered or reserved."""
+    cart = await carts.load(shop.dynamodb, shopper.shopper_id)
+    if not cart.lines:
+        raise CartEmpty
+    ask = AskQuote(data.country, data.currency or shop.settings.currency, data.shipping_method)
+    return await checkout.quote(shop.database, cart, ask)
+
+
+@post("/api/checkout", guards=[limit("checkout", 60)], tags=["checkout"])
+async def place(shop: Shop, shopper: Session, data: PlaceOrder, idempotency_key: IdempotencyKey) -> Response[Order]:
+    """Buy what is in the cart: 201 with the paid order, 202 while the payment's outcome is not known, 402 when declined."""
+    order = await checkout.place(shop.till, shopper, data, idempotency_key, currency=shop.settings.currency)
+    if order.status == "declined":
+        reason = order.payment.decline_reason if order.payment else ""
+        raise PaymentDeclined(field="payment_token", reason=reason.replace("_", " "), number=order.number)
+    status = HTTPStatus.ACCEPTED if order.status == "pending" else HTTPStatus.CREATED
+    return Response(order, status_code=status, headers={"Location": f"/api/orders/{order.number}"})
+
+
+routes = [quote, place]

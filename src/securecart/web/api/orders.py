@@ -1,0 +1,71 @@
+"""A shopper's orders, and taking one back."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Annotated
+
+from litestar import get, post
+from litestar.params import Parameter
+from msgspec import Meta, Struct
+
+from securecart import checkout, orders
+from securecart.app import Shop
+from securecart.errors import Forbidden
+from securecart.orders import Order, OrderSummary
+from securecart.sessions import Session
+from securecart.values import Text
+from securecart.web.api.checkout import IdempotencyKey
+
+__all__ = ["routes"]
+
+
+class OrderPage(Struct, frozen=True):
+    """A page of orders, newest first, and the cursor of the next one."""
+
+    items: list[OrderSummary]
+    next: str | None
+
+
+class RefundRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Money to give back, in minor units of the order's currency; all that is left when no amount is named."""
+
+    reason: Text
+    amount_minor: Annotated[int, Meta(ge=1)] | None = None
+
+
+@get("/api/orders", tags=["orders"])
+async def list_orders(
+    shop: Shop, shopper: Session, after: str | None = None, limit: Annotated[int, Parameter(ge=1, le=100)] = 20
+) -> OrderPage:
+    """The shopper's own orders."""
+    async with shop.database.read() as read:
+        items, following = await orders.list_of(read, shopper.shopper_id, after=after, limit=limit)
+    return OrderPage(items, following)
+
+
+@get("/api/orders/{number:str}", tags=["orders"])
+async def find_order(shop: Shop, shopper: Session, number: str) -> Order:
+    """One order with its lines and its history; 404 for an order of somebody else."""
+    async with shop.database.read() as read:
+        return await orders.find(read, number, shopper_id=None if shopper.staff else shopper.shopper_id)
+
+
+@post("/api/orders/{number:str}/cancel", status_code=HTTPStatus.OK, tags=["orders"])
+async def cancel_order(shop: Shop, shopper: Session, number: str, idempotency_key: IdempotencyKey) -> Order:
+    """Cancel a paid order: the goods go back to stock and the money back to the card."""
+    owner = None if shopper.staff else shopper.shopper_id
+    return await checkout.cancel(shop.till, number, shopper_id=owner, key=idempotency_key)
+
+
+@post("/api/orders/{number:str}/refunds", status_code=HTTPStatus.OK, tags=["orders"])
+async def refund_order(
+    shop: Shop, shopper: Session, number: str, data: RefundRequest, idempotency_key: IdempotencyKey
+) -> Order:
+    """Give back some or all of an order's money; for the shop's staff."""
+    if not shopper.staff:
+        raise Forbidden(problem="Only the shop's staff may refund; a shopper may cancel the order.")
+    return await checkout.refund(shop.till, number, amount_minor=data.amount_minor, reason=data.reason, key=idempotency_key)
+
+
+routes = [list_orders, find_order, cancel_order, refund_order]
