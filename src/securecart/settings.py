@@ -56,14 +56,14 @@ class Settings(Struct, frozen=True, kw_only=True):
     web_port: Annotated[int, _help("Port of the shop itself; 0: a free one, kept.")] = 0
     web_processes: Annotated[int, _help("Web processes that share the port; 0: one for every two cores.")] = 0
     web_url: Annotated[str, _help("Where the shop is reached; written by `up`.")] = ""
-    internal_key: Annotated[str, _help("Key of the shop's own programs (demo, benches), which are not counted by the rate limits.")] = ""
+    internal_key: Annotated[str, _help("Key of the shop's own programs (demo, benches); rate limits let them pass.")] = ""
 
     currency: Annotated[str, _help("Currency shown where the shopper chose none.")] = "USD"
     country: Annotated[str, _help("Country assumed until an address is known.")] = "US"
     shop_name: Annotated[str, _help("Name at the top of each page.")] = "SecureCart"
     session_days: Annotated[int, _help("Days an unused session lives.")] = 30
     cart_days: Annotated[int, _help("Days an untouched cart lives.")] = 30
-    reservation_seconds: Annotated[int, _help("Seconds stock stays reserved for a payment before the sweeper asks the gateway about it.")] = 30
+    reservation_seconds: Annotated[int, _help("Seconds until the sweeper asks about a payment that nobody heard of.")] = 30
     sweep_seconds: Annotated[float, _help("Seconds between two looks at orders left pending.")] = 5.0
     rate_limits: Annotated[bool, _help("Count requests by client and refuse too many (off only for load tests).")] = True
     log_level: Annotated[str, _help("debug, info, warning or error.")] = "info"
@@ -107,7 +107,7 @@ def convert(values: Mapping[str, Any]) -> Settings:
 def table() -> list[tuple[str, Any, str]]:
     """Name, default and help of every setting, in order."""
     hints = get_type_hints(Settings, include_extras=True)
-    return [(field.name, field.default, hints[field.name].__metadata__[0].description) for field in msgspec.structs.fields(Settings)]
+    return [(one.name, one.default, hints[one.name].__metadata__[0].description) for one in msgspec.structs.fields(Settings)]
 
 
 def _written_by_up(home: Path) -> dict[str, Any]:

@@ -48,7 +48,7 @@ async def _repeat(shop: Shop, job: Job, stopping: asyncio.Event) -> None:
         except StoreAway as away:
             log.warning("job waits for a store", job=job.name, reason=str(away))
             _runs.labels(job.name, "waiting").inc()
-        except Exception:
+        except Exception:  # noqa: BLE001 - one job's bug must not stop the others
             log.exception("job failed, it will be tried again", job=job.name)
             _runs.labels(job.name, "failed").inc()
         try:

@@ -16,7 +16,18 @@ from securecart.orders.actions import (
     overdue,
     record_refund,
 )
-from securecart.orders.model import NewOrder, Opened, Order, OrderChange, OrderLine, OrderSummary, Pending, Record, Status, new_number
+from securecart.orders.model import (
+    NewOrder,
+    Opened,
+    Order,
+    OrderChange,
+    OrderLine,
+    OrderSummary,
+    Pending,
+    Record,
+    Status,
+    new_number,
+)
 
 __all__ = [
     "NewOrder",

@@ -133,7 +133,9 @@ def _order(row: dict[str, Any], lines: list[dict[str, Any]], changes: list[Order
 
     amounts = {name: money(name) for name in ("subtotal", "shipping", "tax", "total", "refunded")}
     bought = [
-        OrderLine(line["sku"], line["title"], line["quantity"], money("unit_price", line), money("tax", line), money("total", line))
+        OrderLine(
+            line["sku"], line["title"], line["quantity"], money("unit_price", line), money("tax", line), money("total", line)
+        )
         for line in lines
     ]
     paid = (

@@ -60,7 +60,8 @@ class Gateway:
 
     async def conclude(self, reference: str) -> Charge:
         """What finally became of the reference; one that was never charged is closed and never will be."""
-        return msgspec.json.decode(await self._post("/v1/payments/conclude", {"reference": reference}, key=reference), type=Charge)
+        answer = await self._post("/v1/payments/conclude", {"reference": reference}, key=reference)
+        return msgspec.json.decode(answer, type=Charge)
 
     async def refund(self, payment_id: str, amount_minor: int, *, reason: str, key: str) -> Refunded:
         """Give money back, once per key. `GatewayAway` when no answer came."""

@@ -9,7 +9,7 @@ import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
-from securecart.errors import BadInput, NotFound, SecureCartError
+from securecart.errors import BadInput, SecureCartError
 from securecart.telemetry import log
 
 __all__ = ["HANDLERS", "MEDIA_TYPE"]
@@ -36,7 +36,7 @@ def from_validation(_request: Request[Any, Any, Any], error: ValidationException
 
 def from_framework(_request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     """What the framework refuses by itself: no such path, wrong method, broken JSON, body too large."""
-    code = NotFound.code() if error.status_code == HTTPStatus.NOT_FOUND else HTTPStatus(error.status_code).name.lower().replace("_", "-")
+    code = HTTPStatus(error.status_code).name.lower().replace("_", "-")
     return _problem(error.status_code, code, error.detail, {}, error.headers or {})
 
 

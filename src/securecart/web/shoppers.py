@@ -21,7 +21,17 @@ from securecart.app import Shop
 from securecart.errors import Forbidden, Unauthorized
 from securecart.sessions import Session
 
-__all__ = ["COOKIE", "cookie_of", "drop_cookie", "guest_if_none", "provide_session", "provide_shopper", "same_origin", "sign_in", "sign_out"]
+__all__ = [
+    "COOKIE",
+    "cookie_of",
+    "drop_cookie",
+    "guest_if_none",
+    "provide_session",
+    "provide_shopper",
+    "same_origin",
+    "sign_in",
+    "sign_out",
+]
 
 COOKIE = "securecart_session"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})

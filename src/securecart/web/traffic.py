@@ -19,7 +19,10 @@ _seconds = Histogram(
 )
 
 SECURITY_HEADERS = (
-    ("content-security-policy", "default-src 'self'; img-src 'self' data: https:; frame-ancestors 'none'; form-action 'self'; base-uri 'none'"),
+    (
+        "content-security-policy",
+        "default-src 'self'; img-src 'self' data: https:; frame-ancestors 'none'; form-action 'self'; base-uri 'none'",
+    ),
     ("x-content-type-options", "nosniff"),
     ("referrer-policy", "same-origin"),
     ("cross-origin-opener-policy", "same-origin"),

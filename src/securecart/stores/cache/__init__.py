@@ -7,7 +7,6 @@ second, so that a dead server costs one time-out a second and not one a request.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterable
 
@@ -19,6 +18,7 @@ __all__ = ["Cache", "connect"]
 
 TIMEOUT_S = 0.25
 PAUSE_AFTER_FAILURE_S = 1.0
+AWAY = (ValkeyError, OSError, TimeoutError)
 
 _failures = Counter("securecart_cache_failures_total", "Calls that the cache did not answer.")
 
@@ -36,7 +36,7 @@ class Cache:
             return None
         try:
             found: bytes | None = await self._client.get(key)
-        except (ValkeyError, OSError, asyncio.TimeoutError):
+        except AWAY:
             self._leave_alone()
             return None
         return found
@@ -47,7 +47,7 @@ class Cache:
             return [None] * len(keys)
         try:
             found: list[bytes | None] = await self._client.mget(keys)
-        except (ValkeyError, OSError, asyncio.TimeoutError):
+        except AWAY:
             self._leave_alone()
             return [None] * len(keys)
         return found
@@ -58,7 +58,7 @@ class Cache:
             return
         try:
             await self._client.set(key, content, ex=seconds)
-        except (ValkeyError, OSError, asyncio.TimeoutError):
+        except AWAY:
             self._leave_alone()
 
     async def drop(self, keys: Iterable[str]) -> None:
@@ -68,7 +68,7 @@ class Cache:
             return
         try:
             await self._client.delete(*names)
-        except (ValkeyError, OSError, asyncio.TimeoutError):
+        except AWAY:
             self._leave_alone()
 
     async def count(self, key: str, *, seconds: int) -> int:
@@ -82,7 +82,7 @@ class Cache:
                 pipeline.incr(name)
                 pipeline.expire(name, seconds + 1)
                 counted: int = (await pipeline.execute())[0]
-        except (ValkeyError, OSError, asyncio.TimeoutError):
+        except AWAY:
             self._leave_alone()
             return 0
         return counted
@@ -91,7 +91,7 @@ class Cache:
         """Whether the server answers at this moment."""
         try:
             return bool(await self._client.ping())
-        except (ValkeyError, OSError, asyncio.TimeoutError):
+        except AWAY:
             return False
 
     async def close(self) -> None:

@@ -7,7 +7,6 @@ fault but its own, the caller sees `StoreAway`.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
@@ -26,15 +25,18 @@ from aiodynamo.errors import (
 )
 from aiodynamo.http.aiohttp import AIOHTTP
 from aiodynamo.models import DecorelatedJitterRetry, KeySchema, PayPerRequest, TimeToLiveStatus
+from aiodynamo.utils import wait
 from msgspec import Struct
 from yarl import URL
 
 from securecart.errors import StoreAway
+from securecart.telemetry import log
 
 __all__ = ["DynamoDB", "TableSpec", "connect"]
 
 REQUEST_TIMEOUT_S = 3.0
 RETRY_FOR_S = 2
+_WAIT = DecorelatedJitterRetry(time_limit_secs=60)
 
 # What an engine that is down, starting or overloaded looks like from here.
 AWAY = (
@@ -118,9 +120,9 @@ async def connect(url: str, *, region: str, prefix: str) -> DynamoDB:
 async def _create(table: Table, spec: TableSpec) -> None:
     if not await table.exists():
         try:
-            await table.create(PayPerRequest(), spec.keys, wait_for_active=DecorelatedJitterRetry(time_limit_secs=60))
+            await table.create(PayPerRequest(), spec.keys, wait_for_active=_WAIT)
         except (ResourceInUse, TableAlreadyExists):
-            while not await table.exists():  # another process is creating it at this moment
-                await asyncio.sleep(0.1)
+            log.info("another process is creating the table", table=table.name)
+            await wait(_WAIT, table.exists)
     if (await table.time_to_live.describe()).status is TimeToLiveStatus.disabled:
         await table.time_to_live.enable(spec.expires)

@@ -4,4 +4,13 @@ from securecart.web.api import accounts, cart, catalog, checkout, docs, health, 
 
 __all__ = ["routes"]
 
-routes = [*health.routes, *docs.routes, *catalog.routes, *accounts.routes, *cart.routes, *checkout.routes, *orders.routes, *stock.routes]
+routes = [
+    *health.routes,
+    *docs.routes,
+    *catalog.routes,
+    *stock.routes,
+    *accounts.routes,
+    *cart.routes,
+    *checkout.routes,
+    *orders.routes,
+]

@@ -59,9 +59,7 @@ async def cancel_order(shop: Shop, shopper: Session, number: str, idempotency_ke
 
 
 @post("/api/orders/{number:str}/refunds", status_code=HTTPStatus.OK, tags=["orders"])
-async def refund_order(
-    shop: Shop, shopper: Session, number: str, data: RefundRequest, idempotency_key: IdempotencyKey
-) -> Order:
+async def refund_order(shop: Shop, shopper: Session, number: str, data: RefundRequest, idempotency_key: IdempotencyKey) -> Order:
     """Give back some or all of an order's money; for the shop's staff."""
     if not shopper.staff:
         raise Forbidden(problem="Only the shop's staff may refund; a shopper may cancel the order.")

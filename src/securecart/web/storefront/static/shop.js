@@ -37,7 +37,7 @@
     if (button.dataset.busy) button.textContent = button.dataset.busy;
   });
   window.addEventListener("pageshow", (event) => {
-    if (event.persisted) window.location.reload();
+    if (event.persisted && document.querySelector(".is-sending")) window.location.reload();
   });
 
   // After a refused form the keyboard starts at the first field that needs a look.
