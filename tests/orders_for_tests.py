@@ -5,10 +5,12 @@ from __future__ import annotations
 import secrets
 from datetime import UTC, datetime, timedelta
 
-from securecart import orders
+from securecart import inventory, orders
+from securecart.checkout import PlaceOrder
+from securecart.inventory import Receipt
 from securecart.orders import NewOrder, OrderLine, new_number
 from securecart.sessions import Session
-from securecart.stores.postgres import Transaction
+from securecart.stores.postgres import Database, Transaction
 from securecart.values import Address, Line, Money
 
 ADDRESS = Address(name="Ada Okafor", line1="1 Market Street", city="Springfield", postcode="12345", country="US")
@@ -64,3 +66,28 @@ async def a_pending_order(tx: Transaction, *lines: Line) -> int:
     """The id of a pending order of these lines."""
     opened = await orders.open_order(tx, a_new_order(*lines))
     return opened.id
+
+
+async def a_product(database: Database, *, price_minor: int = 100, stock: int = 1000, tax_class: str = "zero") -> str:
+    """The SKU of a new product on sale, with this much stock in the main warehouse."""
+    sku = a_sku()
+    async with database.transaction() as tx:
+        product = await tx.fetchval(
+            "INSERT INTO product (slug, title, tax_class) VALUES ($1, $2, $3) RETURNING id", sku.lower(), f"Thing {sku}", tax_class
+        )
+        await tx.execute("INSERT INTO variant (sku, product_id) VALUES ($1, $2)", sku, product)
+        await tx.execute("INSERT INTO price (sku, currency, amount_minor) VALUES ($1, 'USD', $2)", sku, price_minor)
+        if stock:
+            await inventory.receive(tx, [Receipt(sku, stock)])
+    return sku
+
+
+def a_wish(*, token: str = "tok_visa", method: str = "pickup", expected_total_minor: int | None = None) -> PlaceOrder:
+    """A wish to buy the cart, shipped to the usual address."""
+    return PlaceOrder(
+        email="ada@example.com",
+        shipping_address=ADDRESS,
+        shipping_method=method,
+        payment_token=token,
+        expected_total_minor=expected_total_minor,
+    )
