@@ -1,0 +1,57 @@
+"""The files that pages link to: style sheet, script, icons and htmx, each under an address that names its content.
+
+A changed file gets a new address (`?v=` and a digest), so browsers may keep what they have for a year.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from hashlib import blake2b
+from importlib.resources import files
+from mimetypes import guess_type
+
+from msgspec import Struct
+
+from securecart import downloads
+from securecart.errors import DownloadFailed
+
+__all__ = ["Asset", "address_of", "find"]
+
+HTMX = "vendor/htmx.min.js"
+
+
+class Asset(Struct, frozen=True):
+    """A file as it is sent."""
+
+    body: bytes
+    media_type: str
+    digest: str
+
+
+@cache
+def find(name: str) -> Asset | None:
+    """The asset of this name, read once; None when there is none."""
+    body = _own().get(name) or (_htmx() if name == HTMX else None)
+    if body is None:
+        return None
+    media_type = "text/javascript" if name.endswith(".js") else guess_type(name)[0] or "application/octet-stream"
+    return Asset(body, media_type, blake2b(body, digest_size=6).hexdigest())
+
+
+@cache
+def address_of(name: str) -> str:
+    """Where the asset is found, or "" when this installation does not have it."""
+    asset = find(name)
+    return f"/static/{name}?v={asset.digest}" if asset else ""
+
+
+@cache
+def _own() -> dict[str, bytes]:
+    return {entry.name: entry.read_bytes() for entry in files(__package__).joinpath("static").iterdir() if entry.is_file()}
+
+
+def _htmx() -> bytes | None:
+    try:
+        return (downloads.path_of("htmx.org") / "dist/htmx.min.js").read_bytes()
+    except (DownloadFailed, OSError):
+        return None  # the pages work without it

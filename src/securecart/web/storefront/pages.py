@@ -1,0 +1,145 @@
+"""How a page is made: the templates, what every page knows, and the answer that carries it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote as quote_url
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from litestar import Request, Response
+from litestar.enums import MediaType
+
+from securecart import carts, catalog, sessions
+from securecart.app import Shop
+from securecart.carts import Cart
+from securecart.errors import StoreAway
+from securecart.sessions import Session
+from securecart.web.shoppers import cookie_of
+from securecart.web.storefront.assets import address_of
+from securecart.web.storefront.countries import COUNTRIES
+
+__all__ = ["AnyRequest", "Visit", "answer", "by_htmx", "page", "render", "see_other", "visit"]
+
+AnyRequest = Request[Any, Any, Any]
+
+
+def _picture(thing: Any) -> str:
+    """The address of a product's or category's picture: its own, else the drawn one."""
+    if own := getattr(thing, "image_url", ""):
+        return str(own)
+    trail = getattr(thing, "breadcrumb", None)
+    category = getattr(thing, "category", "") or (trail[-1].slug if trail else thing.slug)
+    return f"/picture/{quote_url(category, safe='')}/{quote_url(thing.slug, safe='')}.svg"
+
+
+def _environment() -> Environment:
+    made = Environment(
+        loader=PackageLoader(__package__),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.globals["asset"] = address_of
+    made.filters["picture"] = _picture
+    made.filters["country"] = lambda code: COUNTRIES.get(code, code)
+    made.filters["words"] = lambda code: code.replace("_", " ").capitalize()
+    made.filters["card_brand"] = lambda brand: brand.capitalize() if brand.islower() else brand
+    made.filters["day"] = lambda at: f"{at:%B} {at.day}, {at.year}"
+    made.filters["moment"] = _moment
+    return made
+
+
+def _moment(at: datetime) -> str:
+    return f"{at:%B} {at.day}, {at.year} at {at:%H:%M} UTC"
+
+
+TEMPLATES = _environment()
+
+
+class Visit:
+    """One request to the storefront: the shop, the session (if any) and what the frame of each page shows."""
+
+    def __init__(self, request: AnyRequest, shop: Shop, session: Session | None) -> None:
+        self.request = request
+        self.shop = shop
+        self.session = session
+        self.new_session = False
+        self.cart = Cart((), 0, "")
+
+    async def need_session(self) -> Session:
+        """The session, started as a guest's when there is none; the answer then sets its cookie."""
+        if self.session is None:
+            self.session = await sessions.start_guest(self.shop.dynamodb, days=self.shop.settings.session_days)
+            self.new_session = True
+        return self.session
+
+    async def load_cart(self) -> Cart:
+        """What the shopper holds; nothing without a session."""
+        if self.session is not None:
+            self.cart = await carts.load(self.shop.dynamodb, self.session.shopper_id)
+        return self.cart
+
+
+async def visit(request: AnyRequest, shop: Shop, session: Session | None) -> Visit:
+    """Begin a page: who is here and what is in the cart. A cart store that is away leaves the count out."""
+    here = Visit(request, shop, session)
+    try:
+        await here.load_cart()
+    except StoreAway:
+        pass
+    return here
+
+
+async def page(here: Visit, template: str, status: int = 200, **facts: Any) -> Response[str]:
+    """The rendered page, framed by what every page shows."""
+    return answer(here, render(template, {**await _frame(here), **facts}), status)
+
+
+def answer(here: Visit, body: str, status: int = 200) -> Response[str]:
+    """An HTML answer; private to the visitor, and with the cookie of a session that was just started."""
+    cookies = [cookie_of(here.shop, here.session)] if here.new_session and here.session else []
+    headers = {"cache-control": "private, no-cache" if here.session else "no-cache", "vary": "cookie, hx-request"}
+    return Response(body, status_code=status, media_type=MediaType.HTML, headers=headers, cookies=cookies)
+
+
+def see_other(here: Visit, path: str) -> Response[str]:
+    """Send the browser on to `path` with a GET, as after every form that worked."""
+    response = answer(here, "", 303)
+    response.headers["location"] = path
+    return response
+
+
+def by_htmx(request: AnyRequest) -> bool:
+    """Whether the script asks for a part of a page rather than the browser for all of it."""
+    return request.headers.get("hx-request") == "true" and request.headers.get("hx-request-type") != "full"
+
+
+def render(template: str, facts: Mapping[str, Any]) -> str:
+    """The template filled with the facts; every fact is escaped."""
+    return TEMPLATES.get_template(template).render(facts)
+
+
+async def _frame(here: Visit) -> dict[str, Any]:
+    session = here.session
+    return {
+        "shop_name": here.shop.settings.shop_name,
+        "aisles": await _aisles(here.shop),
+        "cart_count": sum(line.quantity for line in here.cart.lines),
+        "signed_in": session is not None and session.account_id is not None,
+        "session": session,
+        "csrf_token": sessions.csrf_token(session.token) if session else "",
+        "path": here.request.url.path,
+    }
+
+
+async def _aisles(shop: Shop) -> list[catalog.CategoryNode]:
+    """The departments for the bar at the top, the fullest first; none while the catalogue is away."""
+    try:
+        tree = await asyncio.wait_for(catalog.category_tree(shop.database, shop.cache), 2)
+    except (StoreAway, TimeoutError):
+        return []
+    return sorted((node for node in tree if node.count), key=lambda node: -node.count)[:12]
