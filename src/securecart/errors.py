@@ -154,8 +154,8 @@ class EngineFailed(OperatorError):
 
 
 class PortTaken(OperatorError):
-    """Port {port}, which {engine} used last time, is taken by another program. Stop that program, or \
-set {setting}=0 to let SecureCart choose a free one."""
+    """Port {port} of {engine} is taken by another program. Stop that program, or choose another port with \
+{setting}=PORT."""
 
 
 class HomeUnusable(OperatorError):

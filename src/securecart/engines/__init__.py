@@ -1,0 +1,12 @@
+"""The local engines: real servers as child processes, one file each with the same three verbs.
+
+`start` begins the process, `wait_until_ready` returns once it answers, `stop` ends it properly. The supervisor
+runs them in order, brings back one that dies, and takes them down together. Everything they keep is in one home
+folder, and everything listens on loopback only.
+"""
+
+from securecart.engines.home import Home
+from securecart.engines.observe import EngineStatus, HomeStatus, observe
+from securecart.engines.supervisor import Supervisor, plan, stop_running, supervisor_of
+
+__all__ = ["EngineStatus", "Home", "HomeStatus", "Supervisor", "observe", "plan", "stop_running", "supervisor_of"]

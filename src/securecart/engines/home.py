@@ -1,0 +1,181 @@
+"""The home folder: where data, logs and state of one shop live, and what they are called.
+
+settings.json   addresses and generated secrets, readable by the owner only
+state.json      which processes run: pid, birth, port
+ports.json      ports kept for the next start
+lock            held by the supervisor as long as it lives
+data/ENGINE     what an engine keeps
+logs/ENGINE.log what an engine says
+run/            sockets and counters of the running processes
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shutil
+import socket
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+from msgspec import Struct
+
+from securecart.errors import DiskFull, HomeUnusable, PortTaken
+
+__all__ = ["Home", "RunningEngine", "State"]
+
+NEEDED_MB = 500
+LOG_BYTES_MAX = 16 * 1024 * 1024
+
+
+class RunningEngine(Struct, frozen=True):
+    """A child process as the state file remembers it; `born` is its creation time, so a reused pid is noticed."""
+
+    name: str
+    pid: int
+    born: float
+    port: int
+    version: str
+
+
+class State(Struct, frozen=True):
+    """The supervisor and its children; `ready` once all of the plan have answered."""
+
+    pid: int
+    born: float
+    planned: tuple[str, ...] = ()
+    ready: bool = False
+    engines: tuple[RunningEngine, ...] = ()
+
+
+class Home:
+    """One home folder; every path in it comes from here."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def prepare(self) -> None:
+        """Make the folders. `HomeUnusable` when that is not allowed, `DiskFull` when there is no room for data."""
+        try:
+            for name in ("data", "logs", "run"):
+                (self.path / name).mkdir(parents=True, exist_ok=True)
+            self.path.chmod(0o700)
+            probe = self.path / "run" / f".probe-{os.getpid()}"
+            probe.write_text("")
+            probe.unlink()
+        except OSError as error:
+            raise HomeUnusable(home=str(self.path), why=error.strerror or str(error)) from error
+        free_mb = shutil.disk_usage(self.path).free // 2**20
+        if free_mb < NEEDED_MB:
+            raise DiskFull(home=str(self.path), free_mb=free_mb, needed_mb=NEEDED_MB)
+
+    def lock(self) -> IO[bytes] | None:
+        """The open lock file, or None while another supervisor holds it; the lock ends with its process."""
+        held = (self.path / "lock").open("ab")
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            held.close()
+            return None
+        return held
+
+    def data(self, engine: str) -> Path:
+        """The folder for what an engine keeps."""
+        folder = self.path / "data" / engine
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def run(self) -> Path:
+        """The folder for sockets."""
+        return self.path / "run"
+
+    def metrics(self) -> Path:
+        """The folder in which web processes share their counters."""
+        folder = self.run() / "metrics"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def log(self, engine: str) -> Path:
+        """An engine's log file; one that has grown too large is kept once as `.1` and begun anew."""
+        path = self.path / "logs" / f"{engine}.log"
+        if path.exists() and path.stat().st_size > LOG_BYTES_MAX:
+            path.replace(path.with_suffix(".log.1"))
+        return path
+
+    def port(self, engine: str, wanted: int = 0) -> int:
+        """The engine's port: the wanted one, else the one it had last time, else a free one that is kept.
+
+        `PortTaken` when another program listens on the wanted or remembered port.
+        """
+        kept: dict[str, int] = self._read("ports.json", {})
+        port = wanted or kept.get(engine, 0)
+        if port and not _is_free(port):
+            raise PortTaken(port=port, engine=engine, setting=f"SECURECART_{engine.upper()}_PORT")
+        if not port:
+            port = _free_port(set(kept.values()))
+        self._write("ports.json", {**kept, engine: port})
+        return port
+
+    def secret(self, name: str) -> str:
+        """A random secret that is made once and kept."""
+        known = self.settings()
+        if name not in known:
+            self.remember({name: secrets.token_urlsafe(24)})
+        return str(self.settings()[name])
+
+    def settings(self) -> dict[str, Any]:
+        """What `settings.json` holds."""
+        written: dict[str, Any] = self._read("settings.json", {})
+        return written
+
+    def remember(self, values: dict[str, Any]) -> None:
+        """Add to `settings.json`."""
+        self._write("settings.json", {**self.settings(), **values})
+
+    def state(self) -> State | None:
+        """What runs, as far as was written down; None when nothing was."""
+        path = self.path / "state.json"
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=State)
+        except (FileNotFoundError, msgspec.DecodeError):
+            return None
+
+    def write_state(self, state: State | None) -> None:
+        """Write down what runs, in one step."""
+        if state is None:
+            (self.path / "state.json").unlink(missing_ok=True)
+        else:
+            self._write("state.json", state)
+
+    def _read(self, name: str, default: Any) -> Any:
+        path = self.path / name
+        return msgspec.json.decode(path.read_bytes()) if path.exists() else default
+
+    def _write(self, name: str, content: Any) -> None:
+        path = self.path / name
+        scratch = path.with_suffix(f".{os.getpid()}.tmp")
+        descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(msgspec.json.format(msgspec.json.encode(content)))
+        scratch.replace(path)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _free_port(taken: set[int]) -> int:
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+        if port not in taken:
+            return port
