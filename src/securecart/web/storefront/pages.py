@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -21,7 +21,7 @@ from securecart.web.shoppers import cookie_of
 from securecart.web.storefront.assets import address_of
 from securecart.web.storefront.countries import COUNTRIES
 
-__all__ = ["AnyRequest", "Visit", "answer", "by_htmx", "page", "render", "see_other", "visit"]
+__all__ = ["AnyRequest", "Visit", "answer", "by_htmx", "frame", "page", "render", "see_other", "visit"]
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -57,6 +57,7 @@ def _moment(at: datetime) -> str:
     return f"{at:%B} {at.day}, {at.year} at {at:%H:%M} UTC"
 
 
+AISLES = 12
 TEMPLATES = _environment()
 
 
@@ -87,16 +88,14 @@ class Visit:
 async def visit(request: AnyRequest, shop: Shop, session: Session | None) -> Visit:
     """Begin a page: who is here and what is in the cart. A cart store that is away leaves the count out."""
     here = Visit(request, shop, session)
-    try:
+    with contextlib.suppress(StoreAway):
         await here.load_cart()
-    except StoreAway:
-        pass
     return here
 
 
 async def page(here: Visit, template: str, status: int = 200, **facts: Any) -> Response[str]:
     """The rendered page, framed by what every page shows."""
-    return answer(here, render(template, {**await _frame(here), **facts}), status)
+    return answer(here, render(template, {**await frame(here), **facts}), status)
 
 
 def answer(here: Visit, body: str, status: int = 200) -> Response[str]:
@@ -123,11 +122,14 @@ def render(template: str, facts: Mapping[str, Any]) -> str:
     return TEMPLATES.get_template(template).render(facts)
 
 
-async def _frame(here: Visit) -> dict[str, Any]:
+async def frame(here: Visit) -> dict[str, Any]:
+    """What the frame of every page shows."""
     session = here.session
+    aisles = await _aisles(here.shop)
+    here.request.app.state.aisles = aisles  # an error's page shows them without asking any store
     return {
         "shop_name": here.shop.settings.shop_name,
-        "aisles": await _aisles(here.shop),
+        "aisles": aisles,
         "cart_count": sum(line.quantity for line in here.cart.lines),
         "signed_in": session is not None and session.account_id is not None,
         "session": session,
@@ -139,7 +141,7 @@ async def _frame(here: Visit) -> dict[str, Any]:
 async def _aisles(shop: Shop) -> list[catalog.CategoryNode]:
     """The departments for the bar at the top, the fullest first; none while the catalogue is away."""
     try:
-        tree = await asyncio.wait_for(catalog.category_tree(shop.database, shop.cache), 2)
-    except (StoreAway, TimeoutError):
+        tree = await catalog.category_tree(shop.database, shop.cache)
+    except StoreAway:
         return []
-    return sorted((node for node in tree if node.count), key=lambda node: -node.count)[:12]
+    return sorted((node for node in tree if node.count), key=lambda node: -node.count)[:AISLES]
