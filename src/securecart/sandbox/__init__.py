@@ -1,0 +1,1 @@
+"""Stand-ins for the world outside the shop, each a process of its own: the card network."""
