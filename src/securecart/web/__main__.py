@@ -8,6 +8,7 @@ import socket
 
 import uvicorn
 import uvloop
+from litestar.types import ASGIApp
 
 from securecart import settings, telemetry
 from securecart.web import create_app
@@ -16,14 +17,19 @@ BACKLOG = 1024
 
 
 def main() -> None:
-    """Serve until SIGTERM; requests in hand are finished first."""
+    """Serve the shop until SIGTERM."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--port", type=int, required=True)
     port = arguments.parse_args().port
     loaded = settings.load()
     telemetry.configure_logs(loaded.log_level)
+    serve(create_app(loaded), port)
+
+
+def serve(application: ASGIApp, port: int) -> None:
+    """Serve an application until SIGTERM; requests in hand are finished first."""
     config = uvicorn.Config(
-        create_app(loaded),
+        application,
         http="httptools",
         access_log=False,
         log_config=None,

@@ -1,0 +1,119 @@
+"""`securecart bench`: measure the running shop. The benches themselves are in the checkout's `bench/` folder."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console
+
+from securecart.errors import DataMissing
+
+__all__ = ["app"]
+
+ROOT = Path(__file__).parents[3]
+
+app = typer.Typer(no_args_is_help=True, help="Measure the running shop beside its own limits.", rich_markup_mode="rich")
+
+Home = Annotated[
+    str | None, typer.Option("--home", envvar="SECURECART_HOME", help="Folder of the running shop.", show_default=".securecart")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON for programs; progress goes to stderr.")]
+Seconds = Annotated[float, typer.Option("--seconds", min=0.2, help="Seconds to measure in each round.")]
+Rounds = Annotated[int, typer.Option("--rounds", min=1, help="Rounds; each measures the limit and the shop in turn.")]
+WarmUp = Annotated[float, typer.Option("--warm-up", min=0.0, help="Seconds to warm up before each measuring.")]
+Seed = Annotated[int, typer.Option("--seed", help="Chooses what is asked for; 0: something new each time.")]
+Keep = Annotated[bool, typer.Option("--keep", help="Keep the result in docs/benchmarks/ and write docs/benchmarks.md anew.")]
+
+
+@app.command()
+def lookup(
+    home: Home = None,
+    as_json: Json = False,
+    seconds: Seconds = 4.0,
+    connections: Annotated[int, typer.Option("--connections", min=1, help="Callers at once.")] = 16,
+    rounds: Rounds = 3,
+    warm_up: WarmUp = 1.0,
+    keep: Keep = False,
+) -> None:
+    """One product by its key, warm, beside the same server answering the same bytes from a constant."""
+    _run("lookup", home, as_json, keep, seconds=seconds, connections=connections, rounds=rounds, warm_up_s=warm_up)
+
+
+@app.command()
+def search(
+    home: Home = None,
+    as_json: Json = False,
+    seconds: Seconds = 5.0,
+    connections: Annotated[int, typer.Option("--connections", min=1, help="Callers at once.")] = 4,
+    rounds: Rounds = 2,
+    warm_up: WarmUp = 1.0,
+    seed: Seed = 0,
+    keep: Keep = False,
+) -> None:
+    """Shoppers' searches, new ones and repeated ones, beside the bare SQL of their hits."""
+    _run("search", home, as_json, keep, seconds=seconds, connections=connections, rounds=rounds, warm_up_s=warm_up, seed=seed)
+
+
+@app.command()
+def cart(
+    home: Home = None,
+    as_json: Json = False,
+    seconds: Seconds = 4.0,
+    connections: Annotated[int, typer.Option("--connections", min=1, help="Shoppers at once.")] = 16,
+    rounds: Rounds = 3,
+    warm_up: WarmUp = 1.0,
+    keep: Keep = False,
+) -> None:
+    """Filling carts, beside DynamoDB's own write rate."""
+    _run("cart", home, as_json, keep, seconds=seconds, connections=connections, rounds=rounds, warm_up_s=warm_up)
+
+
+@app.command()
+def checkout(
+    home: Home = None,
+    as_json: Json = False,
+    seconds: Seconds = 5.0,
+    connections: Annotated[int, typer.Option("--connections", min=1, help="Shoppers at once.")] = 16,
+    rounds: Rounds = 3,
+    warm_up: WarmUp = 1.0,
+    keep: Keep = False,
+) -> None:
+    """Whole journeys from a new cart to a paid order, beside the bare SQL and DynamoDB's own write rate."""
+    _run("checkout", home, as_json, keep, seconds=seconds, connections=connections, rounds=rounds, warm_up_s=warm_up)
+
+
+@app.command()
+def record() -> None:
+    """Write the tables of docs/benchmarks.md anew from the results kept in docs/benchmarks/."""
+    for name in _from_checkout("report").record():
+        typer.echo(f"docs/benchmarks.md: {name}", err=True)
+
+
+def _run(name: str, home: str | None, as_json: bool, keep: bool, **options: Any) -> None:
+    harness, report, bench = (_from_checkout(module) for module in ("harness", "report", name))
+    chosen = harness.Options(**options)
+    result = asyncio.run(bench.run(harness.running_shop(home), chosen))
+    if keep:
+        report.keep(result)
+        report.record()
+    if as_json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(result)).decode())
+    else:
+        report.print_result(result, Console())
+
+
+def _from_checkout(module: str) -> Any:
+    if not (ROOT / "bench" / "harness.py").exists():
+        raise DataMissing(
+            problem=f"The benches are no part of the installed package: {ROOT / 'bench'} is missing. Clone the repository, "
+            "run `make setup` there, and call its .venv/bin/securecart."
+        )
+    if str(ROOT) not in sys.path:
+        sys.path.insert(0, str(ROOT))
+    return importlib.import_module(f"bench.{module}")
