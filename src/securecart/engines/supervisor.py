@@ -35,7 +35,12 @@ Report = Callable[[str], None]
 LOOK_EVERY_S = 0.2
 DEATHS_MAX, DEATHS_WITHIN_S = 5, 60.0
 PAUSE_AFTER_DEATH_S = 0.5
-STORES = {Postgres: "postgres_url", Valkey: "valkey_url", DynamoDB: "dynamodb_url", Gateway: "gateway_url"}
+STORES: dict[type[Postgres | Valkey | DynamoDB | Gateway], str] = {
+    Postgres: "postgres_url",
+    Valkey: "valkey_url",
+    DynamoDB: "dynamodb_url",
+    Gateway: "gateway_url",
+}
 
 
 def plan(home: Home, settings: Settings) -> list[Stage]:
@@ -144,8 +149,7 @@ async def stop_running(home: Home, report: Report) -> bool:
     supervisor = supervisor_of(home)
     if supervisor is not None:
         supervisor.terminate()
-        while not gone(supervisor):
-            await asyncio.sleep(LOOK_EVERY_S)
+        await asyncio.to_thread(psutil.wait_procs, [supervisor])
         return True
     return await _stop_leftovers(home, report)
 

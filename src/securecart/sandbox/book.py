@@ -223,4 +223,6 @@ class Book:
 
 
 def _payment(row: tuple[Any, ...]) -> Payment:
-    return Payment(*row[:6], card=Card(*row[6:9]), decline_reason=row[9])
+    payment_id, reference, status, amount_minor, currency, refunded_minor, brand, last4, fingerprint, reason = row
+    card = Card(brand, last4, fingerprint)
+    return Payment(payment_id, reference, status, amount_minor, currency, refunded_minor, card, reason)

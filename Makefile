@@ -1,0 +1,72 @@
+# SecureCart: everything a fresh machine needs is done by `make up` and `make test`.
+
+PYTHON ?= $(shell command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3)
+UV := $(shell command -v uv || echo .uv/bin/uv)
+BIN := .venv/bin
+export UV_PYTHON_DOWNLOADS := never
+
+.DEFAULT_GOAL := help
+.PHONY: help setup up down test lint bench lock browser
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+setup: .venv/.fetched ## Make .venv with everything in it, and fetch what npm brings; offline the second time
+
+up: setup ## Start the engines and the shop, filled with the demo catalogue the first time
+	$(BIN)/securecart up --demo
+
+down: setup ## Stop everything; the data is kept
+	$(BIN)/securecart down
+
+test: setup browser lint ## Lint, check types and imports, run every test
+	$(BIN)/pytest
+
+lint: setup ## Ruff, mypy and import-linter
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+bench: setup ## Run every bench against a shop that is up
+	for name in lookup search cart checkout; do $(BIN)/securecart bench $$name || exit 1; done
+
+lock: .uv-is-there ## Pin the newest allowed versions with their hashes
+	for extra in base demo dev; do \
+	  $(UV) pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
+	    $$([ $$extra = base ] || echo --extra $$extra) $$([ $$extra = dev ] && echo --extra demo) \
+	    pyproject.toml -o requirements/$$extra.txt || exit 1; \
+	done
+	for tool in uv node; do \
+	  $(UV) pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
+	    requirements/$$tool.in -o requirements/$$tool.txt || exit 1; \
+	done
+
+browser: # the browser test needs Debian's Chromium; without it, it is skipped and says so
+	@if ! command -v chromium >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "installing Chromium for the browser test"; \
+	  (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core) \
+	    >/dev/null 2>&1 || echo "Chromium could not be installed; the browser test will be skipped"; \
+	fi
+
+.PHONY: .uv-is-there
+.uv-is-there: # uv, in the project's own folder where the machine has none
+	@command -v $(UV) >/dev/null || { \
+	  echo "fetching uv into .uv"; \
+	  $(PYTHON) -m venv .uv 2>/dev/null || { rm -rf .uv; $(PYTHON) -m venv --without-pip .uv && $(PYTHON) -m pip --version >/dev/null; } \
+	    || { echo "Python's venv or pip module is missing: apt-get install python3-venv"; exit 1; }; \
+	  if [ -x .uv/bin/pip ]; then .uv/bin/pip install -q --require-hashes -r requirements/uv.txt; \
+	  else $(PYTHON) -m pip --python .uv/bin/python install -q --require-hashes -r requirements/uv.txt; fi; }
+
+.venv/.installed: requirements/dev.txt pyproject.toml
+	@$(MAKE) --no-print-directory .uv-is-there
+	$(UV) venv -q --allow-existing --python $(PYTHON) .venv
+	$(UV) pip install -q --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	$(UV) pip install -q --python $(BIN)/python --no-deps --no-build-isolation --offline -e .
+	@touch $@
+
+.venv/.fetched: .venv/.installed src/securecart/downloads.py requirements/node.txt
+	@command -v npm >/dev/null || { $(MAKE) --no-print-directory .uv-is-there && \
+	  $(UV) pip install -q --python $(BIN)/python --require-hashes -r requirements/node.txt; }
+	$(BIN)/securecart fetch
+	@touch $@
