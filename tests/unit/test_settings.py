@@ -1,0 +1,38 @@
+"""The settings table: where a value comes from, what a wrong one says, and that the docs know them all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from securecart import settings
+from securecart.errors import BadInput
+
+DOCS = Path(__file__).parents[2] / "docs" / "operations.md"
+
+
+def test_the_environment_wins_over_the_home_and_the_home_over_the_default(tmp_path: Path) -> None:
+    (tmp_path / "settings.json").write_text(json.dumps({"shop_name": "From home", "currency": "EUR"}))
+    loaded = settings.load(str(tmp_path), {"SECURECART_CURRENCY": "GBP"})
+    assert (loaded.shop_name, loaded.currency, loaded.country) == ("From home", "GBP", "US")
+
+
+def test_text_from_the_environment_becomes_what_the_setting_is(tmp_path: Path) -> None:
+    loaded = settings.load(str(tmp_path), {"SECURECART_POSTGRES_POOL": "7", "SECURECART_RATE_LIMITS": "false"})
+    assert (loaded.postgres_pool, loaded.rate_limits) == (7, False)
+
+
+@pytest.mark.parametrize(("name", "text"), [("POSTGRES_POOL", "many"), ("RATE_LIMITS", "perhaps"), ("SWEEP_SECONDS", "soon")])
+def test_a_value_that_does_not_fit_names_its_setting(tmp_path: Path, name: str, text: str) -> None:
+    with pytest.raises(BadInput, match=f"SECURECART_{name}"):
+        settings.load(str(tmp_path), {f"SECURECART_{name}": text})
+
+
+def test_every_setting_has_a_help_and_stands_in_the_guide() -> None:
+    guide = DOCS.read_text(encoding="utf-8")
+    for name, _, text in settings.table():
+        assert text.endswith("."), name
+        assert f"`{settings.PREFIX}{name.upper()}`" in guide, f"docs/operations.md does not mention {name}"
+        assert text in guide, f"docs/operations.md explains {name} differently"
