@@ -17,7 +17,12 @@ from securecart.errors import DownloadFailed
 
 __all__ = ["Asset", "address_of", "find"]
 
-HTMX = "vendor/htmx.min.js"
+# What npm brought: the address below /static, the package, the file in it.
+VENDOR = {
+    "vendor/htmx.min.js": ("htmx.org", "dist/htmx.min.js"),
+    "vendor/swagger-ui.css": ("swagger-ui-dist", "swagger-ui.css"),
+    "vendor/swagger-ui-bundle.js": ("swagger-ui-dist", "swagger-ui-bundle.js"),
+}
 
 
 class Asset(Struct, frozen=True):
@@ -31,7 +36,7 @@ class Asset(Struct, frozen=True):
 @cache
 def find(name: str) -> Asset | None:
     """The asset of this name, read once; None when there is none."""
-    body = _own().get(name) or (_htmx() if name == HTMX else None)
+    body = _own().get(name) or _vendored(name)
     if body is None:
         return None
     media_type = "text/javascript" if name.endswith(".js") else guess_type(name)[0] or "application/octet-stream"
@@ -50,8 +55,11 @@ def _own() -> dict[str, bytes]:
     return {entry.name: entry.read_bytes() for entry in files(__package__).joinpath("static").iterdir() if entry.is_file()}
 
 
-def _htmx() -> bytes | None:
+def _vendored(name: str) -> bytes | None:
+    package, file = VENDOR.get(name, ("", ""))
+    if not package:
+        return None
     try:
-        return (downloads.path_of("htmx.org") / "dist/htmx.min.js").read_bytes()
+        return (downloads.path_of(package) / file).read_bytes()
     except (DownloadFailed, OSError):
         return None  # the pages work without it
