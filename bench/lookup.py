@@ -6,44 +6,29 @@ whatever else the machine does in the meantime touches both.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import socket
-import sys
 import tempfile
 from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import msgspec
-from msgspec import Struct
 
 from bench import harness
-from bench.harness import ROOT, BenchFailed, Options, Result, RunningShop
+from bench.goods import Goods, some_goods
+from bench.harness import BenchFailed, Options, Result, RunningShop
 from bench.load import Caller, Load, Plan, Unexpected, request
-from securecart.errors import DataMissing
-from securecart.stores import postgres
+from bench.servers import started
 
 __all__ = ["look", "run"]
 
-SQL = postgres.statements_of("bench")
 PRODUCTS = 1_000
 RATE_WISHED, RATIO_WISHED, P99_WISHED_MS = 5_000, 0.4, 10.0
-START_TIMEOUT_S = 15.0
-
-
-class Sample(Struct, frozen=True):
-    """A product to look up."""
-
-    slug: str
-    title: str
-    sku: str
-    price_minor: int
 
 
 async def run(shop: RunningShop, options: Options) -> Result:
     """Measure the look-up and its limit in turns."""
-    samples = await some_products(shop, PRODUCTS)
+    samples = await some_goods(shop, PRODUCTS)
     options.say(f"warming {len(samples)} products")
     pages = await _pages(shop, samples)
     limits: list[Load] = []
@@ -75,20 +60,7 @@ async def look(caller: Caller) -> None:
         at += 1
 
 
-async def some_products(shop: RunningShop, count: int) -> list[Sample]:
-    """Products spread over the catalogue; `DataMissing` when the shop has none."""
-    database = await postgres.connect(shop.settings.postgres_url, pool_size=1)
-    try:
-        async with database.read() as read:
-            samples = await postgres.rows(read, SQL["some_products"], Sample, count, shop.settings.currency)
-    finally:
-        await database.close()
-    if not samples:
-        raise DataMissing(problem="The shop is empty; fill it first: `securecart demo load`.")
-    return samples
-
-
-async def _pages(shop: RunningShop, samples: list[Sample]) -> dict[str, bytes]:
+async def _pages(shop: RunningShop, samples: list[Goods]) -> dict[str, bytes]:
     """Each product's bytes, checked against the orders database; asked twice, so that the cache has them."""
     pages: dict[str, bytes] = {}
     async with aiohttp.ClientSession(shop.url, headers=shop.headers) as session:
@@ -100,7 +72,7 @@ async def _pages(shop: RunningShop, samples: list[Sample]) -> dict[str, bytes]:
     return pages
 
 
-def _check(sample: Sample, status: int, body: bytes, before: bytes | None) -> None:
+def _check(sample: Goods, status: int, body: bytes, before: bytes | None) -> None:
     if status != 200:
         raise BenchFailed(problem=f"the product {sample.slug} was answered with {status}: {body[:200].decode(errors='replace')}")
     page = msgspec.json.decode(body)
@@ -117,40 +89,12 @@ def _plan(options: Options, url: str, pages: dict[str, bytes], headers: dict[str
 
 @contextlib.asynccontextmanager
 async def _constant_server(body: bytes, processes: int) -> AsyncIterator[str]:
-    port = _free_port()
     with tempfile.NamedTemporaryFile() as file:
         file.write(body)
         file.flush()
-        command = [sys.executable, "-m", "bench.constant", "--port", str(port), "--body", file.name]
-        servers = [await asyncio.create_subprocess_exec(*command, cwd=ROOT) for _ in range(processes)]
-        try:
-            url = f"http://127.0.0.1:{port}"
-            await _until_it_answers(url, servers)
+        module = ["bench.constant", "--body", file.name]
+        async with started(module, probe="/api/products/a-product", processes=processes) as url:
             yield url
-        finally:
-            for server in servers:
-                server.terminate()
-                await server.wait()
-
-
-async def _until_it_answers(url: str, servers: list[asyncio.subprocess.Process]) -> None:
-    deadline = asyncio.get_running_loop().time() + START_TIMEOUT_S
-    async with aiohttp.ClientSession() as session:
-        while True:
-            with contextlib.suppress(aiohttp.ClientError):
-                async with session.get(f"{url}/api/products/a-product"):
-                    return
-            ended = any(server.returncode is not None for server in servers)
-            if ended or asyncio.get_running_loop().time() > deadline:
-                raise BenchFailed(problem="the server of the constant did not start.")
-            await asyncio.sleep(0.05)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def _result(options: Options, shop: RunningShop, limits: list[Load], measured: list[Load], *, body_bytes: int) -> Result:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from bench.harness import ROOT, Result
 
-__all__ = ["PAGE", "RESULTS", "keep", "page_with", "print_result", "record", "section"]
+__all__ = ["PAGE", "RESULTS", "keep", "kept", "page_with", "print_result", "record", "section"]
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 RESULTS = ROOT / "docs" / "benchmarks"
@@ -43,9 +43,14 @@ def keep(result: Result) -> Path:
 
 def record() -> list[str]:
     """Write the tables of docs/benchmarks.md anew from the kept results; gives the names of those results."""
-    results = [msgspec.json.decode(path.read_bytes(), type=Result) for path in sorted(RESULTS.glob("*.json"))]
+    results = kept()
     PAGE.write_text(page_with(PAGE.read_text(encoding="utf-8"), results), encoding="utf-8")
     return [result.name for result in results]
+
+
+def kept() -> list[Result]:
+    """The results in docs/benchmarks/."""
+    return [msgspec.json.decode(path.read_bytes(), type=Result) for path in sorted(RESULTS.glob("*.json"))]
 
 
 def page_with(page: str, results: list[Result]) -> str:

@@ -1,0 +1,87 @@
+"""What one journey costs the stores: calls to DynamoDB by kind, and SQL statements.
+
+A web process of its own is started whose calls to DynamoDB go through a counting proxy; a single caller plays
+the journey against it, while PostgreSQL counts statements by itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+
+import aiohttp
+import asyncpg
+from aiohttp import web
+
+from bench import harness
+from bench.harness import BenchFailed, RunningShop
+from bench.load import Plan
+from bench.servers import started
+from securecart.stores.postgres import statements_of
+
+__all__ = ["calls_of"]
+
+SQL = statements_of("bench")
+WRITES = frozenset({"PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems", "BatchWriteItem"})
+SECONDS = 1.0
+
+
+async def calls_of(shop: RunningShop, plan: Plan) -> dict[str, float]:
+    """Writes, reads and statements for each journey of the plan, which notes one thing a journey."""
+    counted: Counter[str] = Counter()
+    async with _proxy(shop.settings.dynamodb_url, counted) as tables_url, _web_process(shop, tables_url) as url:
+        counted.clear()  # what its start asked does not count
+        before = await _statements(shop)
+        arguments = {**plan.arguments, "url": url}
+        alone = Plan(plan.scenario, callers=1, warm_up_s=0.0, seconds=SECONDS, arguments=arguments)
+        journeys = len((await harness.generate(alone)).notes)
+        after = await _statements(shop)
+    if not journeys:
+        raise BenchFailed(problem="no journey was finished while its calls were counted.")
+    writes = sum(count for action, count in counted.items() if action in WRITES)
+    figures = {"dynamodb_writes": writes, "dynamodb_reads": counted.total() - writes}
+    if before is not None and after is not None:
+        figures["sql_statements"] = after - before
+    return {f"{name}_per_journey": round(count / journeys, 1) for name, count in figures.items()}
+
+
+@contextlib.asynccontextmanager
+async def _proxy(target: str, counted: Counter[str]) -> AsyncIterator[str]:
+    async with aiohttp.ClientSession() as session:
+
+        async def forward(request: web.Request) -> web.Response:
+            counted[request.headers.get("X-Amz-Target", "").rpartition(".")[2]] += 1
+            headers = {name: value for name, value in request.headers.items() if name.lower() != "content-length"}
+            async with session.post(target, data=await request.read(), headers=headers) as answer:
+                body = await answer.read()
+            return web.Response(body=body, status=answer.status, content_type="application/x-amz-json-1.0")
+
+        application = web.Application()
+        application.router.add_post("/", forward)
+        runner = web.AppRunner(application, access_log=None)
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, "127.0.0.1", 0)
+            await site.start()
+            yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+        finally:
+            await runner.cleanup()
+
+
+def _web_process(shop: RunningShop, tables_url: str) -> AbstractAsyncContextManager[str]:
+    environment = {**os.environ, "SECURECART_HOME": shop.settings.home, "SECURECART_DYNAMODB_URL": tables_url}
+    return started(["securecart.web"], probe="/readyz", environment=environment)
+
+
+async def _statements(shop: RunningShop) -> int | None:
+    connection = await asyncpg.connect(shop.settings.postgres_url)
+    try:
+        counted: int = await connection.fetchval(SQL["statements_sent"])
+    except asyncpg.PostgresError:
+        return None  # a server without pg_stat_statements counts nothing
+    finally:
+        await connection.close()
+    return counted
