@@ -74,6 +74,7 @@ CREATE TABLE account (
     email         text NOT NULL,
     password_hash text NOT NULL,
     name          text NOT NULL DEFAULT '',
+    staff         boolean NOT NULL DEFAULT false,
     created_at    timestamptz NOT NULL DEFAULT now()
 );
 CREATE UNIQUE INDEX account_email ON account (lower(email));

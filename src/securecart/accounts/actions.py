@@ -1,0 +1,62 @@
+"""What can be done with an account."""
+
+from __future__ import annotations
+
+import re
+from uuid import UUID
+
+import msgspec
+
+from securecart.accounts.model import Account, Credentials
+from securecart.accounts.passwords import matches
+from securecart.errors import BadInput, EmailTaken, NotFound, Unauthorized
+from securecart.stores.postgres import Database, Read, Transaction, one, statements_of
+from securecart.values import Address
+
+SQL = statements_of(__package__)
+
+EMAIL = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+")
+EMAIL_LENGTH_MAX = 254
+
+
+async def register(tx: Transaction, *, email: str, password_hash: str, name: str) -> Account:
+    """A new account; `EmailTaken` when there is one with this e-mail, `BadInput` when it is no e-mail address."""
+    account = await one(tx, SQL["register_account"], Account, _normal(email), password_hash, name.strip())
+    if account is None:
+        raise EmailTaken(field="email")
+    return account
+
+
+async def authenticate(database: Database, email: str, password: str) -> Account:
+    """The account with this e-mail and password; `Unauthorized` does not say which of the two was wrong."""
+    async with database.read() as read:
+        known = await one(read, SQL["find_credentials"], Credentials, email.strip())
+    if not await matches(password, known.password_hash if known else None) or known is None:
+        raise Unauthorized(problem="E-mail address or password is wrong.")
+    return Account(known.id, known.email, known.name, known.staff)
+
+
+async def make_staff(tx: Transaction, email: str) -> Account:
+    """Give an account the rights of the shop's staff, from its next log-in on; `NotFound`."""
+    account = await one(tx, SQL["make_staff"], Account, email.strip())
+    if account is None:
+        raise NotFound(noun="account", key=email)
+    return account
+
+
+async def addresses(read: Read, account_id: UUID) -> list[Address]:
+    """The account's addresses, the newest first."""
+    return [msgspec.convert(row["address"], Address) for row in await read.fetch(SQL["addresses_of"], account_id)]
+
+
+async def remember_address(tx: Transaction, account_id: UUID, address: Address) -> None:
+    """Keep an address for the next order; one that is known already is not kept twice."""
+    await tx.execute(SQL["remember_address"], account_id, address)
+
+
+def _normal(email: str) -> str:
+    email = email.strip()
+    if not EMAIL.fullmatch(email) or len(email) > EMAIL_LENGTH_MAX:
+        raise BadInput(field="email", problem="This is not an e-mail address.")
+    local, _, domain = email.rpartition("@")
+    return f"{local}@{domain.lower()}"

@@ -1,0 +1,11 @@
+"""Sessions: who is shopping, as a token that only its holder knows.
+
+Owns the DynamoDB table "sessions". A token is 256 random bits and is stored only as its SHA-256, so whoever reads
+the table can impersonate nobody. A session ends when its shopper logs out or leaves it unused for its days;
+use renews it, at most once a day. What it says of an account (name, staff) is what was true at log-in.
+"""
+
+from securecart.sessions.actions import TABLE, end, find, start_for, start_guest
+from securecart.sessions.model import Session, csrf_matches, csrf_token
+
+__all__ = ["TABLE", "Session", "csrf_matches", "csrf_token", "end", "find", "start_for", "start_guest"]
