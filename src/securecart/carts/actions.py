@@ -159,35 +159,3 @@ def _name() -> str:
 
 def _after(days: int) -> int:
     return int(time.time()) + days * DAY_S
-
-
-async def _change(dynamodb: DynamoDB, shopper_id: str, alter: Alter, days: int | None, if_version: int | None) -> Cart:
-    """Alter the newest cart, as often as others overtake it; with no `days` its expiry stays as it is."""
-    change, wrote_on = _new_change(), None
-    for attempt in range(ATTEMPTS):
-        before, expires_at = await _find(dynamodb, shopper_id)
-        if wrote_on is not None and change in before.trail:
-            return before
-        if wrote_on is not None and _cannot_tell(wrote_on, before):
-            break
-        if if_version not in {None, before.version}:
-            raise CartChanged(version=before.version)
-        lines = alter(before.lines)
-        if lines == before.lines:
-            return before
-        after = before.after(lines, change, first_version=_first_version())
-        row = _row(shopper_id, after, expires_at if days is None else _expiry(days))
-        try:
-            async with dynamodb.table(TABLE) as table:
-                await table.put_item(row, condition=_unchanged(before.version))
-        except OVERTAKEN:
-            wrote_on = before
-            await _pause(attempt)
-        else:
-            return after
-    raise CartChanged
-
-
-def _cannot_tell(wrote_on: Cart, now: Cart) -> bool:
-    """Whether too much has happened since the write on `wrote_on` to know if a copy of it was stored."""
-    return now.version > wrote_on.version + len(now.trail)
