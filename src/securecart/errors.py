@@ -25,7 +25,9 @@
         ├── DiskFull
         ├── DownloadFailed
         ├── NotRunning
-        └── DataMissing
+        ├── DataMissing
+        ├── ShopAway
+        └── BasketRefused
 
 A class's docstring is its message; `{names}` in it are filled from the facts given when it is raised,
 and the facts travel with the problem document (RFC 9457) that the HTTP doors answer.
@@ -178,3 +180,12 @@ class NotRunning(OperatorError):
 
 class DataMissing(OperatorError):
     """{problem}"""
+
+
+class ShopAway(OperatorError):
+    """The shop at {url} gave no answer for {seconds} seconds. Look at `securecart status`, start it with \
+`securecart up`, and run the replay again: it goes on where it stopped."""
+
+
+class BasketRefused(OperatorError):
+    """The shop refused basket {basket}: {why} Everything bought so far stays bought."""

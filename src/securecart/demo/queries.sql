@@ -1,0 +1,28 @@
+-- name: recorded_orders
+-- What the orders database holds of the baskets with the keys $1: orders whose money was captured, their lines, and
+-- their worth in US cents. A basket bought again under a later key ("cj-17.2", after an order that was never paid) counts as that basket;
+-- one that was paid twice counts twice, and so shows.
+SELECT count(*) AS orders, coalesce(sum(line.lines), 0)::bigint AS lines, coalesce(sum(orders.total_minor), 0)::bigint AS revenue
+FROM orders
+JOIN payment ON payment.order_id = orders.id AND payment.status = 'captured'
+CROSS JOIN LATERAL (SELECT count(*) AS lines FROM order_line WHERE order_line.order_id = orders.id) AS line
+WHERE split_part(orders.idempotency_key, '.', 1) = ANY ($1::text[]) AND orders.currency = 'USD';
+
+-- name: baskets_bought
+-- Those of the baskets with the keys $1 whose money was captured.
+SELECT DISTINCT split_part(orders.idempotency_key, '.', 1) AS key
+FROM orders
+JOIN payment ON payment.order_id = orders.id AND payment.status = 'captured'
+WHERE split_part(orders.idempotency_key, '.', 1) = ANY ($1::text[]);
+
+-- name: is_stocked
+-- Whether SKU $1 is in the catalogue and has received goods. The load ends with the last SKU's goods, so they show that it ended.
+SELECT EXISTS (SELECT FROM variant WHERE sku = $1) AND EXISTS (SELECT FROM stock WHERE sku = $1 AND received > 0);
+
+-- name: has_other_goods
+-- Whether the shop sells something that is not of the demo catalogue.
+SELECT EXISTS (SELECT FROM variant WHERE sku < 'CJ-' OR sku >= 'CJ.');
+
+-- name: analyze_loaded
+-- Let the planner know what a bulk load changed.
+ANALYZE product, variant, price, stock;
