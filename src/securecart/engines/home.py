@@ -6,13 +6,15 @@ ports.json      ports kept for the next start
 lock            held by the supervisor as long as it lives
 data/ENGINE     what an engine keeps
 logs/ENGINE.log what an engine says
-run/            sockets and counters of the running processes
+run/            sockets, password files and counters of the running processes
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import random
 import secrets
 import shutil
 import socket
@@ -22,16 +24,21 @@ from typing import IO, Any
 import msgspec
 from msgspec import Struct
 
-from securecart.errors import DiskFull, HomeUnusable, PortTaken
+from securecart.errors import DiskFull, HomeUnusable, OperatorError, PortTaken
 
 __all__ = ["Home", "RunningEngine", "State"]
 
 NEEDED_MB = 500
 LOG_BYTES_MAX = 16 * 1024 * 1024
+# Below the range from which Linux takes the ports of outgoing connections: a kept port is still free the next time.
+PORTS = range(20_000, 30_000)
 
 
 class RunningEngine(Struct, frozen=True):
-    """A child process as the state file remembers it; `born` is its creation time, so a reused pid is noticed."""
+    """A child process as the state file remembers it; `born` is its creation time, so a reused pid is noticed.
+
+    A store on somebody else's server has pid 0.
+    """
 
     name: str
     pid: int
@@ -63,13 +70,18 @@ class Home:
                 (self.path / name).mkdir(parents=True, exist_ok=True)
             self.path.chmod(0o700)
             probe = self.path / "run" / f".probe-{os.getpid()}"
-            probe.write_text("")
+            probe.write_text("can we write here?")
             probe.unlink()
         except OSError as error:
-            raise HomeUnusable(home=str(self.path), why=error.strerror or str(error)) from error
-        free_mb = shutil.disk_usage(self.path).free // 2**20
-        if free_mb < NEEDED_MB:
-            raise DiskFull(home=str(self.path), free_mb=free_mb, needed_mb=NEEDED_MB)
+            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                raise self.disk_full() from error
+            raise HomeUnusable(home=str(self.path), why=_reason(error)) from error
+        if self._free_mb() < NEEDED_MB:
+            raise self.disk_full()
+
+    def disk_full(self) -> DiskFull:
+        """The error that says how much room is left and how much is needed."""
+        return DiskFull(home=str(self.path), free_mb=self._free_mb(), needed_mb=NEEDED_MB)
 
     def lock(self) -> IO[bytes] | None:
         """The open lock file, or None while another supervisor holds it; the lock ends with its process."""
@@ -88,7 +100,7 @@ class Home:
         return folder
 
     def run(self) -> Path:
-        """The folder for sockets."""
+        """The folder for sockets and password files."""
         return self.path / "run"
 
     def metrics(self) -> Path:
@@ -97,8 +109,13 @@ class Home:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
+    def forget_metrics(self) -> None:
+        """Empty the counters, which belong to processes of an earlier start."""
+        shutil.rmtree(self.metrics(), ignore_errors=True)
+        self.metrics()
+
     def log(self, engine: str) -> Path:
-        """An engine's log file; one that has grown too large is kept once as `.1` and begun anew."""
+        """An engine's log file; one that has grown too large is kept once as `.log.1` and begun anew."""
         path = self.path / "logs" / f"{engine}.log"
         if path.exists() and path.stat().st_size > LOG_BYTES_MAX:
             path.replace(path.with_suffix(".log.1"))
@@ -111,10 +128,13 @@ class Home:
         """
         kept: dict[str, int] = self._read("ports.json", {})
         port = wanted or kept.get(engine, 0)
-        if port and not _is_free(port):
-            raise PortTaken(port=port, engine=engine, setting=f"SECURECART_{engine.upper()}_PORT")
+        setting = f"SECURECART_{engine.upper()}_PORT"
         if not port:
             port = _free_port(set(kept.values()))
+        elif (problem := _problem_of(port)) == errno.EACCES:
+            raise OperatorError(problem=f"Port {port} of {engine} is for root only; choose one above 1023 with {setting}=PORT.")
+        elif problem:
+            raise PortTaken(port=port, engine=engine, setting=setting)
         self._write("ports.json", {**kept, engine: port})
         return port
 
@@ -139,7 +159,7 @@ class Home:
         path = self.path / "state.json"
         try:
             return msgspec.json.decode(path.read_bytes(), type=State)
-        except (FileNotFoundError, msgspec.DecodeError):
+        except (OSError, msgspec.DecodeError):
             return None
 
     def write_state(self, state: State | None) -> None:
@@ -149,33 +169,41 @@ class Home:
         else:
             self._write("state.json", state)
 
+    def write_private(self, path: Path, text: str) -> None:
+        """Write a file that only its owner may read, in one step."""
+        scratch = path.with_name(f".{path.name}.{os.getpid()}")
+        descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        scratch.replace(path)
+
+    def _free_mb(self) -> int:
+        there = next(folder for folder in (self.path, *self.path.parents) if folder.exists())
+        return shutil.disk_usage(there).free // 2**20
+
     def _read(self, name: str, default: Any) -> Any:
         path = self.path / name
         return msgspec.json.decode(path.read_bytes()) if path.exists() else default
 
     def _write(self, name: str, content: Any) -> None:
-        path = self.path / name
-        scratch = path.with_suffix(f".{os.getpid()}.tmp")
-        descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(content)))
-        scratch.replace(path)
+        self.write_private(self.path / name, msgspec.json.format(msgspec.json.encode(content)).decode())
 
 
-def _is_free(port: int) -> bool:
+def _problem_of(port: int) -> int:
+    """The errno with which the system refuses the port, 0 when it is free."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
+        except OSError as error:
+            return error.errno or errno.EADDRINUSE
+    return 0
 
 
 def _free_port(taken: set[int]) -> int:
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-        if port not in taken:
-            return port
+    candidates = (random.choice(PORTS) for _ in range(1000))  # noqa: S311 - chance, not secrecy
+    return next(port for port in candidates if port not in taken and not _problem_of(port))
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower() + (f" ({error.filename})" if error.filename else "")

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
+from typing import Any
 
 import psutil
 from msgspec import Struct
 
 from securecart.engines.home import Home, RunningEngine
-from securecart.engines.process import gone, http_answers
+from securecart.engines.process import address_of, process_of
+from securecart.engines.supervisor import KINDS, supervisor_of
 
 __all__ = ["EngineStatus", "HomeStatus", "observe"]
 
-CONNECT_TIMEOUT_S = 1
-# What each engine answers at its front door when it is well.
-HEALTHY_ANSWERS = {"dynamodb": ("/", 400), "gateway": ("/healthz", 200), "web": ("/readyz", 200)}
-
 
 class EngineStatus(Struct, frozen=True):
-    """One engine as it is now; memory in bytes, shared pages counted in proportion."""
+    """One engine as it is now; memory in bytes, shared pages counted in proportion. Pid 0: not our process."""
 
     name: str
     version: str
@@ -30,7 +29,7 @@ class EngineStatus(Struct, frozen=True):
 
 
 class HomeStatus(Struct, frozen=True):
-    """A home and its engines; `healthy` when all are, `ready` when the supervisor has started all it plans to."""
+    """A home and its engines; `healthy` when the supervisor lives, has started all it plans to, and all are well."""
 
     home: str
     running: bool
@@ -44,67 +43,48 @@ class HomeStatus(Struct, frozen=True):
 async def observe(home: Home) -> HomeStatus:
     """Look at every process that the state file names."""
     state = home.state()
-    alive = state is not None and _is(state.pid, state.born)
-    running = state.engines if state is not None else ()
-    engines = await asyncio.gather(*(_look_at(engine) for engine in running))
-    down = set(state.planned if state is not None else ()) - {engine.name for engine in running}
-    engines += [EngineStatus(name, version="", address="", healthy=False, pid=0, memory=0) for name in sorted(down)]
-    ready = alive and state is not None and state.ready
+    supervisor = supervisor_of(home)
+    written = home.settings()
+    seen = await asyncio.gather(*(_look_at(engine, written) for engine in state.engines)) if state else []
+    down = [name for name in (state.planned if state else ()) if name not in {engine.name for engine in seen}]
+    engines = [*seen, *(EngineStatus(name, version="", address="", healthy=False, pid=0, memory=0) for name in down)]
+    ready = state is not None and supervisor is not None and state.ready
     return HomeStatus(
         home=str(home.path),
-        running=alive,
+        running=supervisor is not None,
         ready=ready,
         healthy=ready and all(engine.healthy for engine in engines),
-        supervisor=state.pid if alive and state is not None else None,
-        memory=sum(engine.memory for engine in engines) + (_own_memory(state.pid) if alive and state is not None else 0),
-        engines=list(engines),
+        supervisor=supervisor.pid if supervisor else None,
+        memory=sum(engine.memory for engine in engines) + (_own_memory(supervisor) if supervisor else 0),
+        engines=engines,
     )
 
 
-async def _look_at(engine: RunningEngine) -> EngineStatus:
-    alive = _is(engine.pid, engine.born)
+async def _look_at(engine: RunningEngine, written: Mapping[str, Any]) -> EngineStatus:
+    kind = KINDS[engine.name.partition("-")[0]]
+    url = str(written.get(kind.url_setting, ""))
+    process = process_of(engine.pid, engine.born) if engine.pid else None
+    could_answer = process is not None or engine.pid == 0
     return EngineStatus(
         name=engine.name,
         version=engine.version,
-        address=f"127.0.0.1:{engine.port}" if engine.port else "",
-        healthy=alive and await _answers(engine),
+        address=address_of(url),
+        healthy=could_answer and await kind.look(url) is not None,
         pid=engine.pid,
-        memory=_memory(engine.pid) if alive else 0,
+        memory=_family_memory(process) if process else 0,
     )
 
 
-async def _answers(engine: RunningEngine) -> bool:
-    if engine.port == 0:
-        return True
-    kind = engine.name.split("-")[0]
-    if kind in HEALTHY_ANSWERS:
-        path, status = HEALTHY_ANSWERS[kind]
-        return await http_answers(engine.port, path, statuses=(status,))
-    try:
-        _, writer = await asyncio.wait_for(asyncio.open_connection("127.0.0.1", engine.port), CONNECT_TIMEOUT_S)
-        writer.close()
-    except (OSError, TimeoutError):
-        return False
-    return True
-
-
-def _is(pid: int, born: float) -> bool:
-    try:
-        process = psutil.Process(pid)
-        return abs(process.create_time() - born) < 1 and not gone(process)
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _memory(pid: int) -> int:
+def _family_memory(process: psutil.Process) -> int:
     with contextlib.suppress(psutil.NoSuchProcess):
-        process = psutil.Process(pid)
-        return _own_memory(pid) + sum(_own_memory(child.pid) for child in process.children(recursive=True))
+        return sum(_own_memory(member) for member in (process, *process.children(recursive=True)))
     return 0
 
 
-def _own_memory(pid: int) -> int:
+def _own_memory(process: psutil.Process) -> int:
     with contextlib.suppress(psutil.Error):
-        full = psutil.Process(pid).memory_full_info()
-        return int(getattr(full, "pss", full.rss))
+        try:
+            return int(process.memory_full_info().pss)
+        except (psutil.AccessDenied, AttributeError):
+            return int(process.memory_info().rss)
     return 0

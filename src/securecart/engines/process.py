@@ -12,26 +12,32 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
+from urllib.parse import urlsplit
 
 import psutil
 
-from securecart.engines.home import NEEDED_MB, Home, RunningEngine
-from securecart.errors import DiskFull, EngineFailed, OperatorError
+from securecart import settings as settings_table
+from securecart.engines.home import Home, RunningEngine
+from securecart.errors import EngineFailed, OperatorError
 from securecart.settings import Settings
 
-__all__ = ["Engine", "as_ordinary_user", "gone", "http_answers", "stop_process", "version_of"]
+__all__ = ["Engine", "address_of", "gone", "http_status", "process_of", "shop_environment", "stop_process", "version_of"]
 
 POLL_S = 0.05
-KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER")
+HTTP_TIMEOUT_S = 2
+WORDS_MAX = 300
+KEPT_ENVIRONMENT = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
+TELLING = ("No space left", "Disk quota", "FATAL", "PANIC", "rror", "xception", "ddress already in use", "failed")
 
 
 class Engine(ABC):
     """One server that the shop needs, run as a child process from a home folder."""
 
     name: ClassVar[str]
+    url_setting: ClassVar[str] = ""
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
     stop_within_s: ClassVar[float] = 10
-    ready_within_s: ClassVar[float] = 30
+    ready_within_s: ClassVar[float] = 45
 
     def __init__(self, home: Home, settings: Settings, *, number: int | None = None) -> None:
         self.home = home
@@ -46,20 +52,31 @@ class Engine(ABC):
     async def start(self) -> None:
         """Begin the process; what must exist before it, such as an empty database, is made first."""
 
+    @staticmethod
     @abstractmethod
-    async def answers(self) -> bool:
-        """Whether the engine can be used at this moment."""
+    async def look(url: str) -> str | None:
+        """The version of the engine at this address (empty when it does not tell), or None when it cannot be used."""
 
     def connections(self) -> dict[str, str]:
         """The settings under which the rest of the shop finds this engine."""
         return {}
+
+    def choose_port(self) -> None:
+        """Settle the port before anything starts; `PortTaken` when another program has it."""
+        self.port = self.home.port(self.name, getattr(self.settings, f"{self.name}_port"))
+
+    async def answers(self) -> bool:
+        """Whether the engine can be used at this moment."""
+        version = await self.look(self.connections()[self.url_setting])
+        self.version = version or self.version
+        return version is not None
 
     async def wait_until_ready(self) -> None:
         """Return once the engine answers; `EngineFailed` with the last word of its log when it does not."""
         deadline = time.monotonic() + self.ready_within_s
         while not await self.answers():
             if self.died():
-                raise self._failure()
+                raise self.failure()
             if time.monotonic() > deadline:
                 raise EngineFailed(engine=self.label, why=f"no answer in {self.ready_within_s:.0f} seconds", log=str(self.log))
             await asyncio.sleep(POLL_S)
@@ -86,33 +103,45 @@ class Engine(ABC):
 
     def spawn(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
         """Start the child in a session of its own, so that Ctrl-C reaches only the supervisor."""
-        kept = {name: value for name, value in os.environ.items() if name in KEPT_ENVIRONMENT}
+        self.home.log(self.label)
         with self.log.open("ab") as log:
+            self._said_before = log.tell()
             try:
                 self._child = subprocess.Popen(
                     command,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
-                    cwd=self.home.path,
-                    env={**kept, **(environment or {})},
+                    cwd=self.home.run(),
+                    env={**clean_environment(), **(environment or {})},
                     start_new_session=True,
                 )
             except OSError as error:
                 raise EngineFailed(engine=self.label, why=f"{command[0]}: {error.strerror}", log=str(self.log)) from error
 
-    def _failure(self) -> OperatorError:
-        why = self._last_words() or "it ended at once"
+    def failure(self) -> OperatorError:
+        """Why the process ended: the last telling line that it logged since it was started."""
+        with self.log.open("rb") as log:
+            log.seek(self._said_before)
+            lines = log.read().decode(errors="replace").strip().splitlines()[-30:]
+        why = next(
+            (line for word in TELLING for line in reversed(lines) if word in line), lines[-1] if lines else "it ended at once"
+        )
         if "No space left" in why or "Disk quota" in why:
-            return DiskFull(home=str(self.home.path), free_mb=0, needed_mb=NEEDED_MB)
-        return EngineFailed(engine=self.label, why=why, log=str(self.log))
+            return self.home.disk_full()
+        return EngineFailed(engine=self.label, why=why.strip()[:WORDS_MAX].rstrip("."), log=str(self.log))
 
-    def _last_words(self) -> str:
-        lines = self.log.read_text(errors="replace").strip().splitlines()[-20:]
-        telling = [
-            line for line in lines if any(word in line for word in ("No space left", "FATAL", "PANIC", "ERROR", "Error", "error"))
-        ]
-        return (telling or lines or [""])[-1].strip()[:300]
+
+def clean_environment() -> dict[str, str]:
+    """The few variables of ours that any program may need, and nothing else."""
+    return {name: value for name, value in os.environ.items() if name in KEPT_ENVIRONMENT}
+
+
+def shop_environment(home: Home) -> dict[str, str]:
+    """What a process of the shop gets besides: its home, the settings we were given, and AWS's own variables."""
+    given = {settings_table.PREFIX + name.upper(): value for name, value in settings_table.from_environment().items()}
+    cloud = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    return {**cloud, **given, "SECURECART_HOME": str(home.path), "PROMETHEUS_MULTIPROC_DIR": str(home.metrics())}
 
 
 async def stop_process(pid: int, born: float | None, gently: signal.Signals, within_s: float) -> None:
@@ -120,26 +149,31 @@ async def stop_process(pid: int, born: float | None, gently: signal.Signals, wit
 
     With `born`, a process that only has the same pid by chance is left alone.
     """
-    try:
-        process = psutil.Process(pid)
-        if born is not None and abs(process.create_time() - born) > 1:
-            return
-        family = [process, *process.children(recursive=True)]
-        process.send_signal(gently)
-    except psutil.NoSuchProcess:
+    process = process_of(pid, born)
+    if process is None:
         return
+    family = [process]
+    with contextlib.suppress(psutil.NoSuchProcess):
+        family += process.children(recursive=True)
+        process.send_signal(gently)
     deadline = time.monotonic() + within_s
-    while not gone(process):
-        if time.monotonic() > deadline:
-            for member in family:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    member.kill()
+    while not gone(process) and time.monotonic() < deadline:  # noqa: ASYNC110 - no event tells of another program's end
         await asyncio.sleep(POLL_S)
     for member in family:
         while not gone(member):
             with contextlib.suppress(psutil.NoSuchProcess):
                 member.kill()
             await asyncio.sleep(POLL_S)
+
+
+def process_of(pid: int, born: float | None) -> psutil.Process | None:
+    """The living process with this pid and birth, or None."""
+    try:
+        process = psutil.Process(pid)
+        same = born is None or abs(process.create_time() - born) < 1
+    except (psutil.NoSuchProcess, ValueError):
+        return None
+    return process if same and not gone(process) else None
 
 
 def gone(process: psutil.Process) -> bool:
@@ -150,32 +184,33 @@ def gone(process: psutil.Process) -> bool:
         return True
 
 
-def as_ordinary_user(command: Sequence[str]) -> list[str]:
-    """The command under another uid where we are root, which PostgreSQL refuses; files stay the caller's."""
-    if os.geteuid() != 0:
-        return list(command)
-    return ["unshare", "--user", "--map-user=1000", "--map-group=1000", *command]
+def address_of(url: str) -> str:
+    """Host and port of an address, without the secrets in it."""
+    parts = urlsplit(url)
+    return f"{parts.hostname or ''}:{parts.port}" if parts.port else parts.hostname or ""
 
 
-async def http_answers(port: int, path: str, *, statuses: Sequence[int] = (200,)) -> bool:
-    """Whether a server on this port answers GET `path` with one of the statuses."""
-    return await asyncio.to_thread(_http_status, port, path) in statuses
+async def http_status(url: str) -> int:
+    """The status with which the server answers GET, 0 when it does not answer."""
+    return await asyncio.to_thread(_http_status, url)
 
 
 def version_of(command: Sequence[str]) -> str:
     """The first thing that looks like a version in what `command` prints, or an empty string."""
     try:
-        printed = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
-    except OSError:
+        printed = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False, env=clean_environment())
+    except (OSError, subprocess.TimeoutExpired):
         return ""
     words = (printed.stdout + printed.stderr).replace("=", " ").replace('"', " ").split()
-    return next((word for word in words if word[0].isdigit() and "." in word), "")
+    return next((word.lstrip("v") for word in words if word.lstrip("v")[:1].isdigit()), "")
 
 
-def _http_status(port: int, path: str) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+def _http_status(url: str) -> int:
+    parts = urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=HTTP_TIMEOUT_S)
     try:
-        connection.request("GET", path)
+        connection.request("GET", parts.path or "/")
         return connection.getresponse().status
     except (OSError, http.client.HTTPException):
         return 0

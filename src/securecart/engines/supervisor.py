@@ -7,82 +7,131 @@ after `kill -9` of the supervisor the next start finds them and stops them prope
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
+import signal
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import IO
 
 import psutil
+from msgspec import Struct
 
 from securecart import settings as settings_table
 from securecart.engines.dynamodb import DynamoDB
+from securecart.engines.elsewhere import Elsewhere
 from securecart.engines.gateway import Gateway
 from securecart.engines.home import Home, State
 from securecart.engines.postgres import Postgres
-from securecart.engines.process import Engine, gone, stop_process
+from securecart.engines.process import Engine, process_of, stop_process
 from securecart.engines.valkey import Valkey
 from securecart.engines.web import Web, process_count
 from securecart.engines.worker import Worker
 from securecart.errors import OperatorError
 from securecart.settings import Settings
 
-__all__ = ["Stage", "Supervisor", "plan", "stop_running", "supervisor_of"]
-
-Stage = Sequence[Engine]
-Report = Callable[[str], None]
+__all__ = ["KINDS", "Stage", "Step", "Supervisor", "plan", "shop_processes", "stop_running", "stores", "supervisor_of"]
 
 LOOK_EVERY_S = 0.2
 DEATHS_MAX, DEATHS_WITHIN_S = 5, 60.0
 PAUSE_AFTER_DEATH_S = 0.5
-STORES: dict[type[Postgres | Valkey | DynamoDB | Gateway], str] = {
-    Postgres: "postgres_url",
-    Valkey: "valkey_url",
-    DynamoDB: "dynamodb_url",
-    Gateway: "gateway_url",
-}
+STOP_WITHIN_S = 75
+STORES: tuple[type[Engine], ...] = (Postgres, Valkey, DynamoDB, Gateway)
+SHOP: tuple[type[Engine], ...] = (Web, Worker)
+KINDS = {kind.name: kind for kind in STORES + SHOP}
+
+
+class Step(Struct, frozen=True):
+    """Something that is about to happen, or that is `done`, to an engine; what a person who waits wants to see."""
+
+    engine: str
+    text: str
+    done: bool = False
+
+
+Stage = Sequence[Engine]
+Report = Callable[[Step], None]
 
 
 def plan(home: Home, settings: Settings) -> list[Stage]:
-    """The engines to run: first the stores that no setting points elsewhere, then the shop itself."""
-    elsewhere = settings_table.from_environment()
-    stores = [kind(home, settings) for kind, url in STORES.items() if not elsewhere.get(url)]
+    """What to run, in stages: the stores, then the shop."""
+    return [stores(home, settings), shop_processes(home, settings)]
+
+
+def stores(home: Home, settings: Settings) -> Stage:
+    """The four stores; one that the environment points at runs elsewhere."""
+    given = settings_table.from_environment()
+    there = [kind for kind in STORES if kind is not Gateway or _is_written("securecart.sandbox.gateway")]
+    return [Elsewhere(home, settings, kind) if given.get(kind.url_setting) else kind(home, settings) for kind in there]
+
+
+def _is_written(module: str) -> bool:  # as long as parts are being written: what is not there is not started
+    try:
+        importlib.import_module(module)
+    except ImportError:
+        return False
+    return True
+
+
+def shop_processes(home: Home, settings: Settings) -> Stage:
+    """The web processes and the worker."""
+    if not _is_written("securecart.web"):
+        return []
     first = Web(home, settings)
     others = [Web(home, settings, first=first, number=number) for number in range(2, process_count(settings) + 1)]
-    return [stores, [first, *others, Worker(home, settings)]]
+    return [first, *others, Worker(home, settings)]
 
 
 class Supervisor:
-    """Runs stages of engines from one home; `between` prepares the stores before the last stage starts."""
+    """Runs stages of engines from one home; `prepare` is run between the first stage and the next."""
 
-    def __init__(self, home: Home, stages: Sequence[Stage], *, between: Callable[[], Awaitable[None]], report: Report) -> None:
-        self._home = home
-        self._stages = stages
-        self._between = between
+    def __init__(self, home: Home, stages: Sequence[Stage], *, prepare: Callable[[], Awaitable[None]], report: Report) -> None:
+        self.home = home
+        self._stages = list(stages)
+        self._prepare = prepare
         self._report = report
         self._ready = False
         self._deaths: dict[str, deque[float]] = {}
+        self._reviving: dict[str, asyncio.Task[None]] = {}
 
     async def start(self, lock: IO[bytes]) -> None:
         """Start every stage and wait until it answers; on an error whatever was started is stopped again."""
         self._lock = lock  # the open file is the lock: it is free when this process ends, however it ends
-        await _stop_leftovers(self._home, self._report)
+        await _stop_leftovers(self.home, self._report)
+        self.home.forget_metrics()
+        self._write_down()
         try:
+            for engine in self._engines():
+                engine.choose_port()
             for number, stage in enumerate(self._stages):
-                if number == len(self._stages) - 1:
-                    await self._between()
                 await self._start_stage(stage)
+                if number == 0:
+                    self._report(Step("tables", "preparing"))
+                    began = time.monotonic()
+                    await self._prepare()
+                    self._report(Step("tables", f"ready after {time.monotonic() - began:.1f} s", done=True))
         except BaseException:
             await self.stop()
             raise
         self._ready = True
         self._write_down()
 
+    async def add(self, stage: Stage) -> None:
+        """Start one more stage beside those that run."""
+        for engine in stage:
+            engine.choose_port()
+        self._stages.append(stage)
+        await self._start_stage(stage)
+
     async def watch(self, stopping: asyncio.Event) -> None:
         """Bring back engines that die, until `stopping` is set."""
         while not stopping.is_set():
-            for engine in [engine for stage in self._stages for engine in stage if engine.died()]:
-                await self._revive(engine)
+            for engine in self._engines():
+                if engine.died() and engine.label not in self._reviving:
+                    task = asyncio.create_task(self._revive(engine))
+                    self._reviving[engine.label] = task
+                    task.add_done_callback(lambda _, label=engine.label: self._reviving.pop(label))  # type: ignore[misc]
             try:
                 await asyncio.wait_for(stopping.wait(), LOOK_EVERY_S)
             except TimeoutError:
@@ -90,78 +139,86 @@ class Supervisor:
 
     async def stop(self) -> None:
         """Stop the stages in reverse order; engines of one stage stop together."""
+        await _end(list(self._reviving.values()))
         for stage in reversed(self._stages):
             await asyncio.gather(*(engine.stop() for engine in stage))
-        self._home.write_state(None)
+        self.home.write_state(None)
+
+    def _engines(self) -> list[Engine]:
+        return [engine for stage in self._stages for engine in stage]
 
     async def _start_stage(self, stage: Stage) -> None:
-        for engine in stage:
-            self._home.log(engine.label)
-        await asyncio.gather(*(self._start(engine) for engine in stage))
-        for engine in stage:
-            self._home.remember(engine.connections())
+        tasks = [asyncio.create_task(self._start(engine)) for engine in stage]
+        try:
+            await asyncio.gather(*tasks)
+        except BaseException:
+            await _end(tasks)  # or one of them could start its process after everything was stopped
+            raise
 
     async def _start(self, engine: Engine) -> None:
         began = time.monotonic()
+        self._report(Step(engine.label, "starting"))
         await engine.start()
         self._write_down()
         await engine.wait_until_ready()
+        self.home.remember(engine.connections())
         self._write_down()
-        self._report(f"{engine.label} {engine.version} is ready after {time.monotonic() - began:.1f} s")
+        self._report(Step(engine.label, f"{engine.version} ready after {time.monotonic() - began:.1f} s".strip(), done=True))
 
     async def _revive(self, engine: Engine) -> None:
         deaths = self._deaths.setdefault(engine.label, deque(maxlen=DEATHS_MAX))
         deaths.append(time.monotonic())
+        self._write_down()
         if len(deaths) == DEATHS_MAX and deaths[-1] - deaths[0] < DEATHS_WITHIN_S:
-            self._report(f"{engine.label} died {DEATHS_MAX} times within a minute and stays down; see {engine.log}")
+            self._report(
+                Step(engine.label, f"died {DEATHS_MAX} times within a minute and stays down; see {engine.log}", done=True)
+            )
             await engine.stop()
             self._write_down()
             return
-        self._report(f"{engine.label} died and is started again")
-        await asyncio.sleep(PAUSE_AFTER_DEATH_S * (len(deaths) - 1))
+        self._report(Step(engine.label, "died and is started again"))
+        await asyncio.sleep(PAUSE_AFTER_DEATH_S * (2 ** (len(deaths) - 1) - 1))
         try:
             await self._start(engine)
         except OperatorError as error:
-            self._report(str(error))
+            self._report(Step(engine.label, str(error), done=True))
 
     def _write_down(self) -> None:
-        running = (engine.running() for stage in self._stages for engine in stage)
-        engines = tuple(engine for engine in running if engine is not None)
-        planned = tuple(engine.label for stage in self._stages for engine in stage)
-        self._home.write_state(State(os.getpid(), psutil.Process().create_time(), planned, self._ready, engines))
+        running = tuple(there for engine in self._engines() if (there := engine.running()) is not None)
+        planned = tuple(engine.label for engine in self._engines())
+        self.home.write_state(State(os.getpid(), psutil.Process().create_time(), planned, self._ready, running))
 
 
 def supervisor_of(home: Home) -> psutil.Process | None:
     """The living supervisor of this home, or None."""
     state = home.state()
-    if state is None:
-        return None
-    try:
-        process = psutil.Process(state.pid)
-        alive = abs(process.create_time() - state.born) < 1 and not gone(process)
-    except psutil.NoSuchProcess:
-        return None
-    return process if alive else None
+    return process_of(state.pid, state.born) if state is not None else None
 
 
 async def stop_running(home: Home, report: Report) -> bool:
     """Stop whatever runs from this home, supervised or left over; False when nothing did."""
     supervisor = supervisor_of(home)
     if supervisor is not None:
-        supervisor.terminate()
-        await asyncio.to_thread(psutil.wait_procs, [supervisor])
-        return True
-    return await _stop_leftovers(home, report)
+        report(Step("supervisor", "stopping"))
+        await stop_process(supervisor.pid, supervisor.create_time(), signal.SIGTERM, STOP_WITHIN_S)
+    return await _stop_leftovers(home, report) or supervisor is not None
 
 
 async def _stop_leftovers(home: Home, report: Report) -> bool:
+    """Stop the processes of a supervisor that was killed, the shop before its stores."""
     state = home.state()
     if state is None or state.pid == os.getpid():
         return False
-    signals = {kind.name: (kind.stop_signal, kind.stop_within_s) for kind in (*STORES, Web, Worker)}
-    for engine in reversed(state.engines):
-        gently, within_s = signals[engine.name.split("-")[0]]
-        report(f"stopping {engine.name}, left over from a supervisor that was killed")
-        await stop_process(engine.pid, engine.born, gently, within_s)
+    found = [engine for engine in state.engines if engine.pid and process_of(engine.pid, engine.born)]
+    for engine in reversed(found):
+        kind = KINDS[engine.name.partition("-")[0]]
+        report(Step(engine.name, "stopping what a killed supervisor left behind"))
+        await stop_process(engine.pid, engine.born, kind.stop_signal, kind.stop_within_s)
     home.write_state(None)
-    return bool(state.engines)
+    return bool(found)
+
+
+async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

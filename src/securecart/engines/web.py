@@ -7,7 +7,7 @@ import sys
 
 import securecart
 from securecart.engines.home import Home
-from securecart.engines.process import Engine, http_answers
+from securecart.engines.process import Engine, http_status, shop_environment
 from securecart.settings import Settings
 
 __all__ = ["Web", "process_count"]
@@ -17,27 +17,33 @@ class Web(Engine):
     """One web process; the first decides the port, the others join it."""
 
     name = "web"
+    url_setting = "web_url"
 
     def __init__(self, home: Home, settings: Settings, *, first: Web | None = None, number: int = 1) -> None:
         super().__init__(home, settings, number=number)
         self._first = first
 
+    def choose_port(self) -> None:
+        """The first one's port is everybody's."""
+        if self._first is None:
+            super().choose_port()
+        else:
+            self.port = self._first.port
+
     async def start(self) -> None:
         """Start the process; it reads addresses and secrets from the home folder."""
         self.version = securecart.__version__
-        if self.port == 0:
-            self.port = self._first.port if self._first else self.home.port(self.name, self.settings.web_port)
-        self.home.remember({"web_url": f"http://127.0.0.1:{self.port}", "internal_key": self.home.secret("internal_secret")})
-        environment = {"SECURECART_HOME": str(self.home.path), "PROMETHEUS_MULTIPROC_DIR": str(self.home.metrics())}
-        self.spawn([sys.executable, "-m", "securecart.web", "--port", str(self.port)], environment)
+        self.home.remember(self.connections())
+        self.spawn([sys.executable, "-m", "securecart.web", "--port", str(self.port)], shop_environment(self.home))
 
-    async def answers(self) -> bool:
-        """Whether the shop can sell."""
-        return await http_answers(self.port, "/readyz")
+    @staticmethod
+    async def look(url: str) -> str | None:
+        """Ask whether the shop can sell."""
+        return "" if await http_status(f"{url.rstrip('/')}/readyz") == 200 else None  # noqa: PLR2004 - HTTP's own number
 
     def connections(self) -> dict[str, str]:
-        """The shop's address."""
-        return {"web_url": f"http://127.0.0.1:{self.port}"}
+        """The shop's address, and the key by which its own programs are known."""
+        return {"web_url": f"http://127.0.0.1:{self.port}", "internal_key": self.home.secret("internal_secret")}
 
 
 def process_count(settings: Settings) -> int:
