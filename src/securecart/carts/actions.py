@@ -1,23 +1,25 @@
-"""What can be done with a cart. A change is read, worked out, and written on condition of the version it was read at.
+"""What can be done with a cart: every change is one conditional write, and is made exactly once.
 
-The client library sends a request again when its answer is lost. Each change carries a random name, so a write
-that meets itself is recognised and counted once.
+The client library sends a request again when its answer is lost, so a write can be refused because an earlier
+copy of itself went through. Each change has a random name and leaves it in the cart's trail; a write that is
+refused looks there before it tries again.
 """
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from aiodynamo.client import Table
-from aiodynamo.errors import ConditionalCheckFailed, ItemNotFound, TransactionCanceled, TransactionConflict
-from aiodynamo.expressions import Condition, F
+from aiodynamo.errors import ConditionalCheckFailed, ItemNotFound, TransactionCanceled, TransactionConflict, TransactionInProgress
+from aiodynamo.expressions import Condition, F, Parameters, SetAction, UpdateExpression
 from aiodynamo.models import KeySchema, KeySpec, KeyType, ReturnValues
 from aiodynamo.operations import Delete, Put
 
-from securecart.carts.model import Cart, Lines, checked, joined, with_quantity, without
+from securecart.carts.model import BEGIN, Cart, Lines, checked, joined, with_quantity, without
 from securecart.errors import CartChanged
 from securecart.stores.dynamodb import DynamoDB, TableSpec
 from securecart.values import Line
@@ -25,27 +27,46 @@ from securecart.values import Line
 TABLE = TableSpec("carts", KeySchema(KeySpec("shopper_id", KeyType.string)), expires="expires_at")
 
 DAY_S = 86_400
-ATTEMPTS = 12
+ATTEMPTS = 16
+PAUSE_MS = 5
+
+# What a write hears when another one came first: a changed version, or a transaction on the same item.
+OVERTAKEN = (ConditionalCheckFailed, TransactionConflict, TransactionCanceled, TransactionInProgress)
+
+Rule = Callable[[Lines], Lines]
 
 
 async def load(dynamodb: DynamoDB, shopper_id: str) -> Cart:
-    """The shopper's cart as it is now; an empty one when there is none or its time is over."""
-    async with dynamodb.table(TABLE) as table:
-        return await _read(table, shopper_id)
+    """The shopper's cart as the last change left it; an empty one of version 0 when there is none or its time is over."""
+    return (await _read(dynamodb, shopper_id))[0]
 
 
 async def replace(
     dynamodb: DynamoDB, shopper_id: str, lines: Sequence[Line], *, days: int, if_version: int | None = None
 ) -> Cart:
-    """The cart holds exactly these lines from now on; one write, and no read unless a version was asked for."""
-    wanted = checked(lines)
+    """The cart holds exactly these lines from now on: one write and no read; `CartChanged` when it is not `if_version`."""
+    name = _name()
+    update = F("lines").set(_listed(checked(lines))) & F("trail").set([name]) & F("expires_at").set(_after(days))
+    update &= UpdateExpression(set_updates=[(F("version"), _Risen(_first_version()))])
+    # Without this a second copy of the write would undo what was put into the cart since the first.
+    condition: Condition = F("trail").does_not_exist() | ~F("trail").contains(name)
     if if_version is not None:
-        return await _change(dynamodb, shopper_id, lambda _: wanted, days=days, if_version=if_version)
-    update = F("lines").set(_listed(wanted)) & F("version").add(1)
-    update = update & F("change").set(_name()) & F("expires_at").set(_after(days))
-    async with dynamodb.table(TABLE) as table:
-        written = await table.update_item({"shopper_id": shopper_id}, update, return_values=ReturnValues.all_new)
-    return _cart(written or {})
+        condition &= _at(if_version)
+    for attempt in range(ATTEMPTS):
+        try:
+            async with dynamodb.table(TABLE) as table:
+                item = await table.update_item(
+                    {"shopper_id": shopper_id}, update, return_values=ReturnValues.all_new, condition=condition
+                )
+            return _cart(item or {})
+        except ConditionalCheckFailed:
+            now = await load(dynamodb, shopper_id)
+            if if_version is None or name in now.trail:
+                return now  # an earlier copy of this write went through
+            raise CartChanged(version=now.version) from None
+        except TransactionConflict:
+            await _pause(attempt)
+    raise CartChanged
 
 
 async def add(dynamodb: DynamoDB, shopper_id: str, line: Line, *, days: int, if_version: int | None = None) -> Cart:
@@ -64,81 +85,94 @@ async def set_quantity(
 
 async def merge(dynamodb: DynamoDB, guest_id: str, account_id: str, *, days: int) -> None:
     """The guest's cart joins the account's, and is gone: both in one transaction, so repeating it changes nothing."""
-    async with dynamodb.table(TABLE) as table:
-        for _ in range(ATTEMPTS):
-            guest = await _read(table, guest_id)
-            if not guest.lines:
-                return
-            account = await _read(table, account_id)
-            item = _item(account_id, Cart(joined(account.lines, guest.lines), account.version + 1, _name()), days)
-            try:
-                await table.client.transact_write_items(
-                    [
-                        Put(table.name, item, condition=_at(account)),
-                        Delete(table.name, {"shopper_id": guest_id}, condition=_at(guest)),
-                    ]
-                )
-            except (TransactionCanceled, TransactionConflict):
-                continue
+    for attempt in range(ATTEMPTS):
+        guest, account = await asyncio.gather(load(dynamodb, guest_id), load(dynamodb, account_id))
+        if not guest.lines:
+            return
+        after = account.after(_name(), joined(account.lines, guest.lines), first_version=_first_version())
+        table = dynamodb.name_of(TABLE)
+        steps: list[Put | Delete] = [
+            Put(table, _item(account_id, after, _after(days)), _at(account.version)),
+            Delete(table, {"shopper_id": guest_id}, _at(guest.version)),
+        ]
+        try:
+            async with dynamodb.calls() as client:
+                await client.transact_write_items(steps, request_token=after.change)
+        except OVERTAKEN:
+            # If it was an earlier copy of this transaction that came first, the guest's cart is gone and that is all.
+            await _pause(attempt)
+        else:
             return
     raise CartChanged
 
 
 async def take_out(dynamodb: DynamoDB, shopper_id: str, cart: Cart) -> None:
-    """Take what was bought out of the cart: all of it when nothing changed since, the bought units otherwise."""
-    async with dynamodb.table(TABLE) as table:
+    """Take what was bought out of the cart: all of it when nothing changed since, the bought units otherwise.
+
+    Who knows only what was bought gives a version that no cart has, -1.
+    """
+    if cart.version > 0:
         try:
-            await table.delete_item({"shopper_id": shopper_id}, condition=_at(cart))
-        except ConditionalCheckFailed:
-            left = await _read(table, shopper_id)
-            if not left.lines:
-                return
+            async with dynamodb.table(TABLE) as table:
+                await table.delete_item({"shopper_id": shopper_id}, condition=_at(cart.version))
+        except OVERTAKEN:
+            now = await load(dynamodb, shopper_id)
+            if BEGIN in now.trail and cart.change not in now.trail:
+                return  # an earlier copy of this delete went through, and a new cart has begun since
         else:
             return
-    await _change(dynamodb, shopper_id, lambda lines: without(lines, cart.lines), days=30)
+    await _change(dynamodb, shopper_id, lambda lines: without(lines, cart.lines), days=None)
 
 
-async def _change(
-    dynamodb: DynamoDB, shopper_id: str, rule: Callable[[Lines], Lines], *, days: int, if_version: int | None = None
-) -> Cart:
-    name = _name()
-    async with dynamodb.table(TABLE) as table:
-        for _ in range(ATTEMPTS):
-            cart = await _read(table, shopper_id)
-            if cart.change == name:
-                return cart  # written by the try before, whose answer was lost
-            if if_version not in {None, cart.version}:
-                raise CartChanged(version=cart.version)
-            changed = Cart(rule(cart.lines), cart.version + 1, name)
-            try:
-                await table.put_item(_item(shopper_id, changed, days), condition=_at(cart))
-            except (ConditionalCheckFailed, TransactionConflict):
-                continue
-            return changed
+async def _change(dynamodb: DynamoDB, shopper_id: str, rule: Rule, *, days: int | None, if_version: int | None = None) -> Cart:
+    """Apply the rule to the newest lines, again when another write comes first; with no `days` the expiry stays."""
+    name, refused = _name(), None
+    for attempt in range(ATTEMPTS):
+        cart, expires_at = await _read(dynamodb, shopper_id)
+        if name in cart.trail:
+            return cart
+        if refused is not None and not cart.knows_since(refused.version):
+            break  # so much has happened since that nobody can tell whether a copy of the write went through
+        if if_version not in {None, cart.version}:
+            raise CartChanged(version=cart.version)
+        lines = rule(cart.lines)
+        if lines == cart.lines:
+            return cart
+        after = cart.after(name, lines, first_version=_first_version())
+        item = _item(shopper_id, after, expires_at if days is None else _after(days))
+        try:
+            async with dynamodb.table(TABLE) as table:
+                await table.put_item(item, condition=_at(cart.version))
+        except OVERTAKEN:
+            refused = cart
+            await _pause(attempt)
+        else:
+            return after
     raise CartChanged
 
 
-async def _read(table: Table, shopper_id: str) -> Cart:
+async def _read(dynamodb: DynamoDB, shopper_id: str) -> tuple[Cart, int]:
+    """The cart and when it ends; DynamoDB removes what has ended hours or days later, so that is filtered here."""
     try:
-        item = await table.get_item({"shopper_id": shopper_id}, consistent_read=True)
+        async with dynamodb.table(TABLE) as table:
+            item = await table.get_item({"shopper_id": shopper_id}, consistent_read=True)
     except ItemNotFound:
-        return Cart()
-    return _cart(item)
+        return Cart(), 0
+    return (_cart(item), item["expires_at"]) if item["expires_at"] > time.time() else (Cart(), 0)
 
 
 def _cart(item: dict[str, Any]) -> Cart:
-    alive = item.get("expires_at", 0) > time.time()
-    lines = tuple(Line(line["sku"], line["quantity"]) for line in item.get("lines", ())) if alive else ()
-    return Cart(lines, item.get("version", 0), item.get("change", ""))
+    lines = tuple(Line(line["sku"], line["quantity"]) for line in item["lines"])
+    return Cart(lines, item["version"], item["trail"][-1], tuple(item["trail"]))
 
 
-def _item(shopper_id: str, cart: Cart, days: int) -> dict[str, Any]:
+def _item(shopper_id: str, cart: Cart, expires_at: int) -> dict[str, Any]:
     return {
         "shopper_id": shopper_id,
         "lines": _listed(cart.lines),
         "version": cart.version,
-        "change": cart.change,
-        "expires_at": _after(days),
+        "trail": cart.trail,
+        "expires_at": expires_at,
     }
 
 
@@ -146,11 +180,27 @@ def _listed(lines: Lines) -> list[dict[str, Any]]:
     return [{"sku": line.sku, "quantity": line.quantity} for line in lines]
 
 
-def _at(cart: Cart) -> Condition:
-    """The cart is still as it was read; the name tells apart two carts that happen to have the same count."""
-    if cart.change == "":
-        return F("shopper_id").does_not_exist()
-    return F("version").equals(cart.version) & F("change").equals(cart.change)
+def _at(version: int) -> Condition:
+    """The cart has this version; version 0 is no cart, or one whose time is over."""
+    if version == 0:
+        return F("shopper_id").does_not_exist() | F("expires_at").lte(int(time.time()))
+    return F("version").equals(version)
+
+
+def _first_version() -> int:
+    """Where a cart begins to count: at the clock, so that a cart filled anew after an order never has an old version."""
+    return int(time.time() * 1000)
+
+
+@dataclass(frozen=True)
+class _Risen(SetAction):
+    """One more than the number that is there, or `first` where there is none; aiodynamo has no such expression."""
+
+    first: int
+
+    def encode(self, params: Parameters, field: F) -> str:
+        """The expression in DynamoDB's words."""
+        return f"if_not_exists({field.encode(params)}, {params.encode_value(self.first - 1)}) + {params.encode_value(1)}"
 
 
 def _name() -> str:
@@ -159,3 +209,7 @@ def _name() -> str:
 
 def _after(days: int) -> int:
     return int(time.time()) + days * DAY_S
+
+
+async def _pause(attempt: int) -> None:
+    await asyncio.sleep(secrets.randbelow(PAUSE_MS * (attempt + 1)) / 1000)
