@@ -21,11 +21,8 @@ CREATE TABLE product (
     tax_class     text NOT NULL DEFAULT 'standard',
     image_url     text NOT NULL DEFAULT '',
     active        boolean NOT NULL DEFAULT true,
-    -- every category it is in, ancestors included, so that a category page is one index look-up
+    -- the categories from the top down to the one it is in
     category_ids  bigint[] NOT NULL DEFAULT '{}',
-    -- 'name=value' of each attribute that a shopper may filter by
-    facets        text[] NOT NULL DEFAULT '{}',
-    search        tsvector NOT NULL DEFAULT '',
     -- digest of the source row: an import that finds it unchanged writes nothing
     source_digest bytea NOT NULL DEFAULT '',
     created_at    timestamptz NOT NULL DEFAULT now(),
@@ -46,6 +43,74 @@ CREATE TABLE price (
     amount_minor bigint NOT NULL CHECK (amount_minor >= 0),
     PRIMARY KEY (sku, currency)
 );
+
+-- what search sees of each product on sale: derived from the tables above by every import, narrow, so that a broad
+-- word can be ranked and counted within milliseconds
+
+-- words as shoppers type them: accents do not matter, English endings neither
+CREATE TEXT SEARCH CONFIGURATION shop (COPY = english);
+ALTER TEXT SEARCH CONFIGURATION shop ALTER MAPPING FOR word, hword, hword_part WITH unaccent, english_stem;
+
+-- an attribute's value that a shopper may filter by
+CREATE TABLE facet (
+    id    integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name  text NOT NULL,
+    value text NOT NULL,
+    UNIQUE (name, value)
+);
+
+CREATE TABLE shelf (
+    product_id   bigint PRIMARY KEY REFERENCES product (id) ON DELETE CASCADE,
+    category_ids bigint[] NOT NULL,
+    facet_ids    integer[] NOT NULL,
+    -- the lowest price of its variants by currency, in minor units
+    prices       jsonb NOT NULL,
+    -- the title as it sorts: lower case, without accents
+    name_key     text COLLATE "C" NOT NULL,
+    -- title (A), brand and categories (B), attributes (C), description (D); and the lexemes 'category/7' and 'facet/12',
+    -- so that one index look-up answers text and filters together
+    search       tsvector NOT NULL
+);
+CREATE INDEX shelf_search ON shelf USING gin (search);
+CREATE INDEX shelf_name ON shelf (name_key, product_id);
+
+CREATE TABLE shelf_price (
+    product_id   bigint NOT NULL REFERENCES shelf (product_id) ON DELETE CASCADE,
+    currency     text NOT NULL,
+    amount_minor bigint NOT NULL,
+    PRIMARY KEY (product_id, currency)
+);
+CREATE INDEX shelf_price_order ON shelf_price (currency, amount_minor, product_id);
+
+-- how many products a category (0: the shop) has with a facet (0: with any); `shown` are those a page has room for
+CREATE TABLE shelf_count (
+    category_id bigint NOT NULL,
+    facet_id    integer NOT NULL,
+    products    integer NOT NULL,
+    shown       boolean NOT NULL,
+    PRIMARY KEY (category_id, facet_id)
+);
+CREATE INDEX shelf_count_shown ON shelf_count (category_id) WHERE shown;
+
+-- categories whose counts an import has outdated and not yet made anew
+CREATE TABLE shelf_stale (category_id bigint PRIMARY KEY);
+
+-- the words of titles, brands and categories, to correct typing errors by; `letters` are its letters in order,
+-- which finds the words with two of them swapped
+CREATE TABLE word (
+    word    text COLLATE "C" PRIMARY KEY,
+    letters text COLLATE "C" NOT NULL,
+    seen    integer NOT NULL
+);
+CREATE INDEX word_alike ON word USING gin (word gin_trgm_ops);
+CREATE INDEX word_letters ON word (letters);
+
+-- the planner's figures and the search index as they should be after many rows changed; only an owner may do this
+CREATE FUNCTION tidy_shelves() RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    PERFORM gin_clean_pending_list('shelf_search'), gin_clean_pending_list('word_alike');
+    ANALYZE category, product, variant, price, facet, shelf, shelf_price, shelf_count, word;
+END $$;
 
 -- inventory ----------------------------------------------------------------------------------------------------
 
@@ -83,9 +148,10 @@ CREATE TABLE account_address (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     account_id uuid NOT NULL REFERENCES account (id) ON DELETE CASCADE,
     address    jsonb NOT NULL,
-    created_at timestamptz NOT NULL DEFAULT now(),
-    UNIQUE (account_id, address)
+    used_at    timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+-- by digest: the longest address is longer than an index row may be
+CREATE UNIQUE INDEX account_address_once ON account_address (account_id, md5(address::text));
 
 -- orders -------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,50 @@
+"""Catalog: what the shop sells, how it is named, sorted and priced.
+
+Owns the tables category, product, variant, price and what search derives from them: facet, shelf, shelf_price,
+shelf_count, shelf_stale and word. `price` is the truth that a checkout charges by; everything else may come from
+the cache and be a minute or two old.
+"""
+
+from securecart.catalog.actions import category_tree, price, price_cached, product, product_json
+from securecart.catalog.model import (
+    CachedPage,
+    CategoryCount,
+    CategoryNode,
+    CategoryRef,
+    Facet,
+    FacetValue,
+    ImportReport,
+    NewProduct,
+    NewVariant,
+    PricedItem,
+    Product,
+    ProductCard,
+    Rejected,
+    SearchQuery,
+    SearchResults,
+    Variant,
+)
+
+__all__ = [
+    "CachedPage",
+    "CategoryCount",
+    "CategoryNode",
+    "CategoryRef",
+    "Facet",
+    "FacetValue",
+    "ImportReport",
+    "NewProduct",
+    "NewVariant",
+    "PricedItem",
+    "Product",
+    "ProductCard",
+    "Rejected",
+    "SearchQuery",
+    "SearchResults",
+    "Variant",
+    "category_tree",
+    "price",
+    "price_cached",
+    "product",
+    "product_json",
+]

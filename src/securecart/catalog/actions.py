@@ -1,0 +1,142 @@
+"""Looking things up: what a SKU costs, a product's page, the tree of categories."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from hashlib import blake2b
+
+import asyncpg
+import msgspec
+
+from securecart.catalog.model import CachedPage, CategoryNode, PricedItem, Product
+from securecart.errors import NotFound
+from securecart.stores.cache import Cache
+from securecart.stores.postgres import Database, Read, one, statements_of
+from securecart.values import Money
+
+SQL = statements_of(__package__)
+
+PAGE_SECONDS = 120
+PRICE_SECONDS = 60
+TREE_KEY, TREE_SECONDS = "catalog:categories", 60
+
+_prices = msgspec.json.Decoder(PricedItem)
+_pages = msgspec.json.Decoder(Product)
+_trees = msgspec.json.Decoder(list[CategoryNode])
+_under_way: dict[str, asyncio.Task[bytes]] = {}
+
+
+async def price(read: Read, skus: Sequence[str], currency: str) -> dict[str, PricedItem]:
+    """What each SKU is and costs now; one that is unknown, not on sale or without a price in `currency` is missing."""
+    found = await read.fetch(SQL["price_items"], list(skus), currency)
+    return {row["sku"]: _item(row, currency) for row in found}
+
+
+async def price_cached(database: Database, cache: Cache, skus: Sequence[str], currency: str) -> dict[str, PricedItem]:
+    """As `price`, at most a minute old: for showing, never for charging."""
+    wanted = list(dict.fromkeys(skus))
+    kept = await cache.get_many([price_key(sku, currency) for sku in wanted])
+    items = {sku: item for sku, raw in zip(wanted, kept, strict=True) if (item := _decoded(_prices, raw)) is not None}
+    missing = [sku for sku in wanted if sku not in items]
+    if missing:
+        async with database.read() as read:
+            fresh = await price(read, missing, currency)
+        encode = msgspec.json.encode
+        puts = (cache.put(price_key(sku, currency), encode(item), seconds=PRICE_SECONDS) for sku, item in fresh.items())
+        await asyncio.gather(*puts)
+        items |= fresh
+    return items
+
+
+async def product_json(database: Database, cache: Cache, slug: str) -> CachedPage:
+    """A product's page as JSON, at most two minutes old (an import drops what it changes); `NotFound`."""
+    kept = await _read_through(cache, page_key(slug), PAGE_SECONDS, lambda: _page(database, slug))
+    etag, _, body = kept.partition(b"\n")
+    return CachedPage(body, etag.decode())
+
+
+async def product(database: Database, cache: Cache, slug: str) -> Product:
+    """A product's page, at most two minutes old; `NotFound`."""
+    return _pages.decode((await product_json(database, cache, slug)).body)
+
+
+async def category_tree(database: Database, cache: Cache) -> list[CategoryNode]:
+    """The top categories and everything below them, at most a minute old."""
+    return _trees.decode(await _read_through(cache, TREE_KEY, TREE_SECONDS, lambda: _tree(database)))
+
+
+def page_key(slug: str) -> str:
+    """Where the cache keeps a product's page."""
+    return f"catalog:product:{slug}"
+
+
+def price_key(sku: str, currency: str) -> str:
+    """Where the cache keeps what a SKU costs."""
+    return f"catalog:price:{currency}:{sku}"
+
+
+def forget_keys(slugs: Iterable[str], skus: Iterable[str], currencies: Iterable[str]) -> list[str]:
+    """The cache's keys of everything that an import changed."""
+    known = list(currencies)
+    return [TREE_KEY, *(page_key(slug) for slug in slugs), *(price_key(sku, currency) for sku in skus for currency in known)]
+
+
+async def _read_through(cache: Cache, key: str, seconds: int, load: Callable[[], Awaitable[bytes]]) -> bytes:
+    """The bytes of the cache, or loaded and kept there; many who miss at once in this process share one load."""
+    kept = await cache.get(key)
+    if kept is not None:
+        return kept
+    task = _under_way.get(key)
+    if task is None:
+        task = _under_way[key] = asyncio.create_task(_load(cache, key, seconds, load))
+        task.add_done_callback(lambda done: _finish(key, done))
+    return await asyncio.shield(task)
+
+
+async def _load(cache: Cache, key: str, seconds: int, load: Callable[[], Awaitable[bytes]]) -> bytes:
+    content = await load()
+    await cache.put(key, content, seconds=seconds)
+    return content
+
+
+def _finish(key: str, task: asyncio.Task[bytes]) -> None:
+    del _under_way[key]
+    if not task.cancelled():
+        task.exception()  # those who wait see it; with nobody left to wait it is not worth a warning
+
+
+async def _page(database: Database, slug: str) -> bytes:
+    async with database.read() as read:
+        found = await one(read, SQL["find_product"], Product, slug)
+    if found is None:
+        raise NotFound(noun="product", key=slug)
+    body = msgspec.json.encode(found)
+    return f'"{blake2b(body, digest_size=12).hexdigest()}"\n'.encode() + body
+
+
+async def _tree(database: Database) -> bytes:
+    async with database.read() as read:
+        found = await read.fetch(SQL["list_categories"])
+    nodes: dict[int, CategoryNode] = {}
+    top: list[CategoryNode] = []
+    for row in found:
+        node = nodes[row["id"]] = CategoryNode(row["slug"], row["name"], row["count"], [])
+        siblings = top if row["parent_id"] is None else nodes[row["parent_id"]].children
+        siblings.append(node)
+    return msgspec.json.encode(top)
+
+
+def _item(row: asyncpg.Record, currency: str) -> PricedItem:
+    price_of = Money(row["amount_minor"], currency)
+    return PricedItem(row["sku"], row["slug"], row["title"], price_of, row["tax_class"], row["category"])
+
+
+def _decoded(decoder: msgspec.json.Decoder[PricedItem], raw: bytes | None) -> PricedItem | None:
+    """What the cache kept, or None when it kept nothing or the shape of an older version."""
+    if raw is None:
+        return None
+    try:
+        return decoder.decode(raw)
+    except (msgspec.DecodeError, msgspec.ValidationError):
+        return None
