@@ -17,11 +17,13 @@ SQL = statements_of(__package__)
 
 EMAIL = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+")
 EMAIL_LENGTH_MAX = 254
+NAME_LENGTH_MAX = 200
+ADDRESSES_MAX = 20
 
 
 async def register(tx: Transaction, *, email: str, password_hash: str, name: str) -> Account:
     """A new account; `EmailTaken` when there is one with this e-mail, `BadInput` when it is no e-mail address."""
-    account = await one(tx, SQL["register_account"], Account, _normal(email), password_hash, name.strip())
+    account = await one(tx, SQL["register_account"], Account, _normal(email), password_hash, _clean(name))
     if account is None:
         raise EmailTaken(field="email")
     return account
@@ -29,8 +31,10 @@ async def register(tx: Transaction, *, email: str, password_hash: str, name: str
 
 async def authenticate(database: Database, email: str, password: str) -> Account:
     """The account with this e-mail and password; `Unauthorized` does not say which of the two was wrong."""
-    async with database.read() as read:
-        known = await one(read, SQL["find_credentials"], Credentials, email.strip())
+    known = None
+    if _can_be_email(email.strip()):
+        async with database.read() as read:
+            known = await one(read, SQL["find_credentials"], Credentials, email.strip())
     if not await matches(password, known.password_hash if known else None) or known is None:
         raise Unauthorized(problem="E-mail address or password is wrong.")
     return Account(known.id, known.email, known.name, known.staff)
@@ -45,18 +49,30 @@ async def make_staff(tx: Transaction, email: str) -> Account:
 
 
 async def addresses(read: Read, account_id: UUID) -> list[Address]:
-    """The account's addresses, the newest first."""
-    return [msgspec.convert(row["address"], Address) for row in await read.fetch(SQL["addresses_of"], account_id)]
+    """The account's addresses, the last used first."""
+    known = await read.fetch(SQL["addresses_of"], account_id, ADDRESSES_MAX)
+    return [msgspec.convert(row["address"], Address) for row in known]
 
 
 async def remember_address(tx: Transaction, account_id: UUID, address: Address) -> None:
-    """Keep an address for the next order; one that is known already is not kept twice."""
+    """Keep an address as the last used one; one that is known already is not kept twice."""
     await tx.execute(SQL["remember_address"], account_id, address)
 
 
 def _normal(email: str) -> str:
     email = email.strip()
-    if not EMAIL.fullmatch(email) or len(email) > EMAIL_LENGTH_MAX:
+    if not _can_be_email(email):
         raise BadInput(field="email", problem="This is not an e-mail address.")
     local, _, domain = email.rpartition("@")
     return f"{local}@{domain.lower()}"
+
+
+def _can_be_email(text: str) -> bool:
+    return len(text) <= EMAIL_LENGTH_MAX and text.isprintable() and EMAIL.fullmatch(text) is not None
+
+
+def _clean(name: str) -> str:
+    name = name.strip()
+    if len(name) > NAME_LENGTH_MAX or not name.isprintable():
+        raise BadInput(field="name", problem=f"A name is one line of at most {NAME_LENGTH_MAX} characters.")
+    return name

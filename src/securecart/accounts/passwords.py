@@ -31,8 +31,9 @@ async def matches(password: str, password_hash: str | None) -> bool:
 
 
 def _verify(password: str, password_hash: str | None) -> bool:
+    nobodys = _nobodys()  # asked for always, so that the very first log-in takes as long with an account as without
     try:
-        right = _hasher.verify(password_hash or _nobodys(), password)
+        right = _hasher.verify(password_hash or nobodys, password)
     except (VerificationError, InvalidHashError):
         return False
     return right and password_hash is not None

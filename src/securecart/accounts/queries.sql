@@ -13,9 +13,10 @@ SELECT id, email, name, staff, password_hash FROM account WHERE lower(email) = l
 UPDATE account SET staff = true WHERE lower(email) = lower($1) RETURNING id, email, name, staff;
 
 -- name: addresses_of
--- The addresses of account $1, the newest first.
-SELECT address FROM account_address WHERE account_id = $1 ORDER BY id DESC LIMIT 20;
+-- At most $2 addresses of account $1, the last used first.
+SELECT address FROM account_address WHERE account_id = $1 ORDER BY used_at DESC, id DESC LIMIT $2;
 
 -- name: remember_address
--- Keep address $2 for account $1, once.
-INSERT INTO account_address (account_id, address) VALUES ($1, $2) ON CONFLICT (account_id, address) DO NOTHING;
+-- Keep address $2 for account $1, once; using it again makes it the last used.
+INSERT INTO account_address (account_id, address) VALUES ($1, $2)
+ON CONFLICT (account_id, md5(address::text)) DO UPDATE SET used_at = clock_timestamp();
