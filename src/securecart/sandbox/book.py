@@ -82,6 +82,8 @@ class Book:
         folder.mkdir(parents=True, exist_ok=True)
         self._database = sqlite3.connect(folder / "book.sqlite", check_same_thread=False, isolation_level=None)
         self._database.executescript(SCHEMA)
+        # Readers have a connection of their own: the writer's would show them what is not committed yet.
+        self._reader = sqlite3.connect(folder / "book.sqlite", check_same_thread=False, isolation_level=None)
         self._queue: asyncio.Queue[tuple[Callable[[], Any], asyncio.Future[Any]]] = asyncio.Queue()
         self._writer = asyncio.create_task(self._write())
 
@@ -89,7 +91,7 @@ class Book:
         """Capture or decline, once per reference; an earlier outcome is answered again."""
 
         def write() -> Payment:
-            known = self._find("reference", reference)
+            known = _find(self._database, "reference", reference)
             if known is not None:
                 return known
             payment = Payment(
@@ -111,7 +113,7 @@ class Book:
         """The last word on a reference: what happened, or closed for ever."""
 
         def write() -> Payment:
-            known = self._find("reference", reference)
+            known = _find(self._database, "reference", reference)
             if known is not None:
                 return known
             closed = Payment(f"pay_{secrets.token_hex(10)}", reference, "closed", 0, "", 0, Card("", "", ""), "closed")
@@ -123,7 +125,7 @@ class Book:
         """Give money back, once per key; `Refused` when that much is not left."""
 
         def write() -> Refund:
-            payment = self._find("id", payment_id)
+            payment = _find(self._database, "id", payment_id)
             if payment is None or payment.status != "captured":
                 raise Refused("payment_id", f"There is no captured payment {payment_id}.")
             if amount_minor > payment.amount_minor - payment.refunded_minor:
@@ -139,19 +141,19 @@ class Book:
 
     def find(self, column: str, value: str) -> Payment | None:
         """The payment with this `id` or `reference`."""
-        return self._find(column, value)
+        return _find(self._reader, column, value)
 
     def page(self, after: int, limit: int) -> tuple[list[Payment], int | None]:
         """The book in the order it was written, from position `after`, and where the next page begins."""
-        found = self._database.execute(
+        found = self._reader.execute(
             f"SELECT sequence, {COLUMNS} FROM payment WHERE sequence > ? ORDER BY sequence LIMIT ?",  # noqa: S608 - constants
             (after, limit),
         ).fetchall()
-        return [_payment(row[1:]) for row in found], found[-1][0] if len(found) == limit else None
+        return [_payment(row[1:]) for row in found], found[-1][0] if found and len(found) == limit else None
 
     def totals(self) -> dict[str, dict[str, int]]:
         """Money captured and refunded by currency, in minor units, and how many payments made it up."""
-        found = self._database.execute(
+        found = self._reader.execute(
             "SELECT currency, sum(amount_minor), sum(refunded_minor), count(*) FROM payment WHERE status = 'captured' GROUP BY 1"
         )
         return {row[0]: {"captured_minor": row[1], "refunded_minor": row[2], "payments": row[3]} for row in found}
@@ -162,6 +164,7 @@ class Book:
         self._writer.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._writer
+        self._reader.close()
         self._database.close()
 
     async def _do(self, write: Callable[[], T]) -> T:
@@ -194,7 +197,7 @@ class Book:
                 except Refused as refused:  # refused before anything was written
                     outcomes.append(refused)
             self._database.execute("COMMIT")
-        except sqlite3.Error as error:
+        except Exception as error:  # noqa: BLE001 - the single writer outlives whatever one batch met
             if self._database.in_transaction:
                 self._database.execute("ROLLBACK")
             return [error] * len(writes)
@@ -211,15 +214,16 @@ class Book:
         self._database.execute("INSERT INTO answer VALUES (?, ?, ?)", (key, digest, msgspec.json.encode(answer)))
         return answer
 
-    def _find(self, column: str, value: str) -> Payment | None:
-        assert column in {"id", "reference"}
-        row = self._database.execute(f"SELECT {COLUMNS} FROM payment WHERE {column} = ?", (value,)).fetchone()  # noqa: S608
-        return None if row is None else _payment(row)
-
     def _keep(self, payment: Payment) -> Payment:
         values = (*msgspec.structs.astuple(payment)[:6], *msgspec.structs.astuple(payment.card), payment.decline_reason)
         self._database.execute(f"INSERT INTO payment ({COLUMNS}) VALUES ({', '.join('?' * len(values))})", values)  # noqa: S608
         return payment
+
+
+def _find(database: sqlite3.Connection, column: str, value: str) -> Payment | None:
+    assert column in {"id", "reference"}
+    row = database.execute(f"SELECT {COLUMNS} FROM payment WHERE {column} = ?", (value,)).fetchone()  # noqa: S608 - constants
+    return None if row is None else _payment(row)
 
 
 def _payment(row: tuple[Any, ...]) -> Payment:

@@ -12,7 +12,9 @@ import asyncio
 import hmac
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,8 +29,9 @@ from securecart.sandbox.cards import CARDS
 __all__ = ["create_app"]
 
 BOOK = web.AppKey("book", Book)
-Amount = Annotated[int, Meta(ge=1)]
+Amount = Annotated[int, Meta(ge=1, le=10**12)]
 Reference = Annotated[str, Meta(min_length=1, max_length=100)]
+PAGE_MAX = 10_000
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -99,11 +102,8 @@ async def find_by_reference(request: web.Request) -> web.StreamResponse:
 
 async def book(request: web.Request) -> web.StreamResponse:
     """The whole book, page by page, for reconciliation."""
-    try:
-        after, limit = int(request.query.get("after", 0)), int(request.query.get("limit", 1000))
-    except ValueError as error:
-        raise Refused("after", "after and limit are whole numbers.") from error
-    items, following = request.app[BOOK].page(after, min(limit, 10_000))
+    after, limit = _number(request, "after", 0, least=0), _number(request, "limit", 1000, least=1)
+    items, following = request.app[BOOK].page(after, min(limit, PAGE_MAX))
     return _json({"items": items, "next": following})
 
 
@@ -141,6 +141,8 @@ def create_app(folder: Path, key: str) -> web.Application:
             return await handler(request)
         except Refused as refused:
             return _problem(422, refused.field, str(refused))
+        except web.HTTPException as refused:
+            return _problem(refused.status, None, refused.reason)
 
     async def with_book(app: web.Application) -> AsyncIterator[None]:
         app[BOOK] = Book(folder)
@@ -160,6 +162,13 @@ async def _body(request: web.Request, kind: type[Any]) -> Any:
         raise Refused(str(error).rpartition("$.")[2].rstrip("`"), str(error)) from error
 
 
+def _number(request: web.Request, name: str, default: int, *, least: int) -> int:
+    given = request.query.get(name, str(default))
+    if not given.isascii() or not given.isdigit() or not least <= int(given[:20]) < 2**63:
+        raise Refused(name, f"{name} is a whole number from {least}.")
+    return int(given)
+
+
 def _key(request: web.Request) -> str:
     key = request.headers.get("Idempotency-Key", "")
     if not key:
@@ -171,8 +180,8 @@ def _json(content: Any) -> web.Response:
     return web.Response(body=msgspec.json.encode(content), content_type="application/json")
 
 
-def _problem(status: int, field: str, detail: str) -> web.Response:
-    document = {"type": "about:blank", "status": status, "field": field, "detail": detail}
+def _problem(status: int, field: str | None, detail: str) -> web.Response:
+    document = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "field": field, "detail": detail}
     return web.Response(status=status, body=msgspec.json.encode(document), content_type="application/problem+json")
 
 
@@ -193,8 +202,11 @@ def main() -> None:
     arguments.add_argument("--port", type=int, required=True)
     arguments.add_argument("--data", type=Path, required=True)
     given = arguments.parse_args()
+    key = os.environ.get("SECURECART_GATEWAY_KEY", "")
+    if not key:
+        sys.exit("SECURECART_GATEWAY_KEY is not set: the gateway must know the secret key that its callers send.")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(given.port, given.data, os.environ["SECURECART_GATEWAY_KEY"]))
+        runner.run(_serve(given.port, given.data, key))
 
 
 if __name__ == "__main__":
