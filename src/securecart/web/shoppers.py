@@ -106,7 +106,7 @@ def cookie_of(shop: Shop, session: Session) -> Cookie:
     """The cookie that carries a browser's token."""
     secure = shop.settings.web_url.startswith("https:")
     days = shop.settings.session_days
-    return Cookie(COOKIE, session.token, max_age=days * 86_400, path="/", httponly=True, samesite="lax", secure=secure)
+    return Cookie(COOKIE, value=session.token, max_age=days * 86_400, path="/", httponly=True, samesite="lax", secure=secure)
 
 
 def drop_cookie(response: Response[Any]) -> None:
