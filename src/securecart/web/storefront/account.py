@@ -31,7 +31,7 @@ async def ask_login(request: AnyRequest, shop: Shop, session: Session | None) ->
     return await _ask(await visit(request, shop, session), "login.html", Form())
 
 
-@post("/login", guards=[limit("login", 10)], status_code=HTTPStatus.OK)
+@post("/login", guards=[limit("login", 20)], status_code=HTTPStatus.OK)
 async def login(request: AnyRequest, shop: Shop, session: Session | None) -> Response[str]:
     """Log in; the cart that a guest filled comes along."""
     here = await visit(request, shop, session)
@@ -55,7 +55,7 @@ async def ask_register(request: AnyRequest, shop: Shop, session: Session | None)
     return await _ask(await visit(request, shop, session), "register.html", Form())
 
 
-@post("/register", guards=[limit("register", 10)], status_code=HTTPStatus.OK)
+@post("/register", guards=[limit("register", 20)], status_code=HTTPStatus.OK)
 async def register(request: AnyRequest, shop: Shop, session: Session | None) -> Response[str]:
     """Make an account and log in; the cart that a guest filled comes along."""
     here = await visit(request, shop, session)

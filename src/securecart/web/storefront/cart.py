@@ -89,19 +89,17 @@ async def add(request: AnyRequest, shop: Shop, session: Session | None) -> Respo
 @post("/cart/quantity", dependencies={"session": Provide(session_of_cart_form)}, status_code=HTTPStatus.OK)
 async def change(request: AnyRequest, shop: Shop, session: Session | None) -> Response[str]:
     """Change how many of a product are in the cart; 0 takes it out."""
-    here = Visit(request, shop, session)
+    here = await visit(request, shop, session)
     form = await forms.read(request)
-    quantity = _quantity(form.values.get("quantity", ""))
-    if session is not None and quantity is not None:
-        sku = form.values.get("sku", "")
-        try:
-            await carts.set_quantity(shop.dynamodb, session.shopper_id, sku, quantity, days=shop.settings.cart_days)
-        except (BadInput, CartChanged) as error:
-            await here.load_cart()
-            return await _show(here, Notice(error.message, "bad"), status=error.status)
-    elif session is not None:
-        await here.load_cart()
+    sku, quantity = form.values.get("sku", ""), _quantity(form.values.get("quantity", ""))
+    if session is None or sku not in {line.sku for line in here.cart.lines}:
+        return see_other(here, "/cart")
+    if quantity is None:
         return await _show(here, Notice(f"Give a whole number from 0 to {QUANTITY_MAX}.", "bad"), status=422)
+    try:
+        await carts.set_quantity(shop.dynamodb, session.shopper_id, sku, quantity, days=shop.settings.cart_days)
+    except (BadInput, CartChanged) as error:
+        return await _show(here, Notice(error.message, "bad"), status=error.status)
     return see_other(here, "/cart")
 
 

@@ -38,13 +38,13 @@ class TestCard(Struct, frozen=True):
 
 
 CARDS = (
-    TestCard("tok_visa", "Visa", "Approved", "The usual case: paid at once."),
-    TestCard("tok_mastercard", "Mastercard", "Approved", "Another brand, paid at once."),
-    TestCard("tok_slow", "Slow card", "Approved", "Paid after two seconds."),
-    TestCard("tok_declined", "Card that is declined", "Declined", "The bank says no; nothing is charged."),
-    TestCard("tok_insufficient_funds", "Card without enough money", "Declined", "Another reason, the same result."),
-    TestCard("tok_answer_lost", "Card whose answer gets lost", "Pending", "Charged, but the answer never arrives; we ask again."),
-    TestCard("tok_no_answer", "Card that never answers", "Pending", "Nothing is charged; the order ends by itself."),
+    TestCard("tok_visa", "Visa ending in 4242", "Approved", "The usual case: paid at once."),
+    TestCard("tok_mastercard", "Mastercard ending in 4444", "Approved", "Another brand, paid at once."),
+    TestCard("tok_slow", "Visa ending in 0101", "Slow", "Approved after two seconds."),
+    TestCard("tok_declined", "Visa ending in 0002", "Declined", "The bank says no; nothing is charged."),
+    TestCard("tok_insufficient_funds", "Visa ending in 9995", "Declined", "Not enough money on it."),
+    TestCard("tok_answer_lost", "Visa ending in 0127", "Answer lost", "Charged, but the answer gets lost; the shop asks again."),
+    TestCard("tok_no_answer", "Visa ending in 0119", "No answer", "Nothing is charged; the order ends by itself."),
 )
 
 
