@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import secrets
 from typing import Any
 
@@ -10,7 +11,6 @@ import pytest
 
 from securecart import carts, checkout, inventory, orders
 from securecart.app import Shop
-from securecart.checkout import place as placing
 from securecart.errors import (
     BadInput,
     CartEmpty,
@@ -26,6 +26,7 @@ from securecart.sessions import Session
 from securecart.values import Line
 from tests.orders_for_tests import a_guest, a_product, a_wish
 
+placing = importlib.import_module("securecart.checkout.place")  # the module, which the verb of its name hides
 DAYS = 1
 
 
