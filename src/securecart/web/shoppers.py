@@ -23,6 +23,7 @@ from securecart.sessions import Session
 
 __all__ = [
     "COOKIE",
+    "AnyRequest",
     "cookie_of",
     "drop_cookie",
     "guest_if_none",

@@ -6,15 +6,17 @@ from http import HTTPStatus
 from typing import Annotated
 
 from litestar import get, post
+from litestar.di import Provide
 from msgspec import Meta, Struct
 
 from securecart import accounts, sessions
 from securecart.accounts import Account
 from securecart.app import Shop
+from securecart.errors import Unauthorized
 from securecart.sessions import Session
 from securecart.values import Address
 from securecart.web.limits import limit
-from securecart.web.shoppers import sign_in, sign_out
+from securecart.web.shoppers import AnyRequest, provide_session, sign_in, sign_out
 
 __all__ = ["routes"]
 
@@ -58,6 +60,17 @@ class Shopper(Struct, frozen=True):
     addresses: list[Address]
 
 
+async def session_to_leave(request: AnyRequest, shop: Shop) -> Session | None:
+    """The session that ends with this request; a token that has expired must not stand in the way of a new one."""
+    try:
+        return await provide_session(request, shop)
+    except Unauthorized:
+        return None
+
+
+LEAVING = {"session": Provide(session_to_leave)}
+
+
 @post("/api/sessions", guards=[limit("sessions", 120)], tags=["shoppers"])
 async def start_session(shop: Shop) -> GuestSession:
     """Begin to shop as a guest."""
@@ -65,7 +78,7 @@ async def start_session(shop: Shop) -> GuestSession:
     return GuestSession(session.token, session.shopper_id, session.expires_at)
 
 
-@post("/api/accounts", guards=[limit("register", 20)], tags=["shoppers"])
+@post("/api/accounts", dependencies=LEAVING, guards=[limit("register", 20)], tags=["shoppers"])
 async def register(shop: Shop, session: Session | None, data: Registration) -> SignedIn:
     """Open an account and log in; a guest's cart comes along, and the guest's token ends."""
     password_hash = await accounts.hash_password(data.password)
@@ -75,7 +88,7 @@ async def register(shop: Shop, session: Session | None, data: Registration) -> S
     return SignedIn(signed_in.token, signed_in.expires_at, account)
 
 
-@post("/api/login", status_code=HTTPStatus.OK, guards=[limit("login", 20)], tags=["shoppers"])
+@post("/api/login", status_code=HTTPStatus.OK, dependencies=LEAVING, guards=[limit("login", 20)], tags=["shoppers"])
 async def log_in(shop: Shop, session: Session | None, data: LogIn) -> SignedIn:
     """Log in under a new token; a guest's cart joins the account's, and the guest's token ends."""
     account = await accounts.authenticate(shop.database, data.email, data.password)
@@ -83,7 +96,7 @@ async def log_in(shop: Shop, session: Session | None, data: LogIn) -> SignedIn:
     return SignedIn(signed_in.token, signed_in.expires_at, account)
 
 
-@post("/api/logout", status_code=HTTPStatus.NO_CONTENT, tags=["shoppers"])
+@post("/api/logout", status_code=HTTPStatus.NO_CONTENT, dependencies=LEAVING, tags=["shoppers"])
 async def log_out(shop: Shop, session: Session | None) -> None:
     """End the token that came with the request."""
     await sign_out(shop, session)

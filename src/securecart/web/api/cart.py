@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Annotated
 
@@ -14,7 +15,7 @@ from securecart import carts, catalog
 from securecart.app import Shop
 from securecart.carts import Cart
 from securecart.catalog import PricedItem
-from securecart.errors import BadInput
+from securecart.errors import BadInput, CartChanged, PreconditionFailed
 from securecart.sessions import Session
 from securecart.values import CurrencyCode, Line, Money
 from securecart.web.limits import limit
@@ -23,7 +24,7 @@ __all__ = ["CartLine", "CartView", "routes", "view_of"]
 
 IfMatch = Annotated[
     str | None,
-    Parameter(header="If-Match", description="The cart's version, as its ETag gave it; 409 when the cart has changed since."),
+    Parameter(header="If-Match", description="The cart's version, as its ETag gave it; 412 when the cart has changed since."),
 ]
 
 
@@ -68,18 +69,20 @@ async def show(shop: Shop, shopper: Session, currency: CurrencyCode | None = Non
 @put("/api/cart", guards=[limit("cart", 600)], tags=["cart"])
 async def replace(shop: Shop, shopper: Session, data: Lines, if_match: IfMatch = None) -> Response[CartView]:
     """Put exactly these lines into the cart."""
-    items = await _sold(shop, [line.sku for line in data.lines])
-    cart = await carts.replace(
-        shop.dynamodb, shopper.shopper_id, data.lines, days=shop.settings.cart_days, if_version=_version(if_match)
-    )
+    items = await _sold(shop, [line.sku for line in data.lines], field="lines")
+    with _precondition(if_match) as version:
+        cart = await carts.replace(
+            shop.dynamodb, shopper.shopper_id, data.lines, days=shop.settings.cart_days, if_version=version
+        )
     return _as_response(view_of(cart, items, shop.settings.currency))
 
 
 @post("/api/cart/lines", status_code=HTTPStatus.OK, guards=[limit("cart", 600)], tags=["cart"])
 async def add(shop: Shop, shopper: Session, data: Line, if_match: IfMatch = None) -> Response[CartView]:
     """Put more of one SKU into the cart."""
-    await _sold(shop, [data.sku])
-    cart = await carts.add(shop.dynamodb, shopper.shopper_id, data, days=shop.settings.cart_days, if_version=_version(if_match))
+    await _sold(shop, [data.sku], field="sku")
+    with _precondition(if_match) as version:
+        cart = await carts.add(shop.dynamodb, shopper.shopper_id, data, days=shop.settings.cart_days, if_version=version)
     return await _answer(shop, cart, None)
 
 
@@ -87,7 +90,7 @@ async def add(shop: Shop, shopper: Session, data: Line, if_match: IfMatch = None
 async def set_quantity(shop: Shop, shopper: Session, sku: str, data: NewQuantity, if_match: IfMatch = None) -> Response[CartView]:
     """Hold so much of one SKU."""
     if data.quantity:
-        await _sold(shop, [sku])
+        await _sold(shop, [sku], field="sku")
     return await _set(shop, shopper, sku, data.quantity, if_match)
 
 
@@ -109,17 +112,18 @@ def view_of(cart: Cart, items: dict[str, PricedItem], currency: str) -> CartView
 
 
 async def _set(shop: Shop, shopper: Session, sku: str, quantity: int, if_match: str | None) -> Response[CartView]:
-    cart = await carts.set_quantity(
-        shop.dynamodb, shopper.shopper_id, sku, quantity, days=shop.settings.cart_days, if_version=_version(if_match)
-    )
+    with _precondition(if_match) as version:
+        cart = await carts.set_quantity(
+            shop.dynamodb, shopper.shopper_id, sku, quantity, days=shop.settings.cart_days, if_version=version
+        )
     return await _answer(shop, cart, None)
 
 
-async def _sold(shop: Shop, skus: Sequence[str]) -> dict[str, PricedItem]:
+async def _sold(shop: Shop, skus: Sequence[str], *, field: str) -> dict[str, PricedItem]:
     items = await catalog.price_cached(shop.database, shop.cache, skus, shop.settings.currency)
     unknown = [sku for sku in skus if sku not in items]
     if unknown:
-        raise BadInput(field="sku", problem=f"There is nothing on sale with the SKU {unknown[0]!r}.", sku=unknown[0])
+        raise BadInput(field=field, problem=f"There is nothing on sale with the SKU {unknown[0]!r}.", sku=unknown[0])
     return items
 
 
@@ -138,13 +142,19 @@ def _priced(line: Line, item: PricedItem) -> CartLine:
     return CartLine(line.sku, item.slug, item.title, line.quantity, item.price, total)
 
 
-def _version(if_match: str | None) -> int | None:
-    if if_match is None:
-        return None
+@contextmanager
+def _precondition(if_match: str | None) -> Iterator[int | None]:
+    """The version that the request asks for, if any; a cart of another version is then `PreconditionFailed`."""
     try:
-        return int(if_match.strip('"'))
+        version = None if if_match in {None, "*"} else int(str(if_match).strip('"'))
     except ValueError as error:
         raise BadInput(field="If-Match", problem="If-Match is the version that the cart's ETag gave.") from error
+    try:
+        yield version
+    except CartChanged as error:
+        if version is None:
+            raise
+        raise PreconditionFailed(noun="cart", **error.facts) from error
 
 
 routes = [show, replace, add, set_quantity, remove]
