@@ -27,10 +27,10 @@ def files_of(folder: Path, goods: Sequence[Goods], sold: Sequence[Sold]) -> File
     names = ("product_id", "manufacturer_id", "department", "brand", "product_category", "product_type", "package_size")
     kinds = (pa.int64(), pa.int64(), *[pa.string()] * 5)
     parquet.write_table(_table(names, kinds, goods), files.products)
-    names = ("household_id", "basket_id", "product_id", "quantity", "sales_value", "transaction_timestamp")
+    columns = ("household_id", "basket_id", "product_id", "quantity", "sales_value", "transaction_timestamp")
     kinds = (pa.int64(), pa.int64(), pa.int64(), pa.int64(), pa.float64(), pa.timestamp("ns"))
     rows = [(*row[:5], datetime.fromisoformat(row[5])) for row in sold]
-    parquet.write_table(_table(names, kinds, rows), files.transactions)
+    parquet.write_table(_table(columns, kinds, rows), files.transactions)
     return files
 
 

@@ -5,4 +5,8 @@ docs/demo.md), names the goods (`naming`), loads them (`load`), buys baskets thr
 and works out from the files alone what that must come to (`expected`).
 """
 
-__all__: list[str] = []
+from securecart.demo.load import LoadReport, Progress, is_loaded, load_goods
+from securecart.demo.replay import Report, buy_baskets
+from securecart.demo.source import Files, files
+
+__all__ = ["Files", "LoadReport", "Progress", "Report", "buy_baskets", "files", "is_loaded", "load_goods"]

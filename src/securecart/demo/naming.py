@@ -27,7 +27,7 @@ from securecart.demo.vocabulary import (
     WORDS,
 )
 
-__all__ = ["Name", "aisle_of", "brand_of", "kind_of", "name_all", "size_of", "spell_out"]
+__all__ = ["OWN_BRANDS", "Name", "aisle_of", "brand_of", "kind_of", "name_all", "size_of", "spell_out"]
 
 PRIVATE = "Private"
 OTHER_AISLE = "Store Services"
@@ -35,6 +35,7 @@ NOT_FOOD = frozenset(
     {"Baby", "Books, Paper & Toys", "Clothing", "Flowers", "Health & Beauty", "Home & Kitchen", "Household", "Pets"}
     | {"Seasonal & Outdoor", "Store Services", "Tobacco"}
 )
+OWN_BRANDS = frozenset(HOUSE_BRANDS.values())
 # A step through the makers' names that shares no factor with their number, so neighbours are named apart.
 STEP = 2_593
 

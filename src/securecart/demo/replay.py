@@ -22,14 +22,14 @@ from msgspec import Struct
 
 from securecart.demo import expected, source
 from securecart.demo.client import PATIENCE_S, Client, Problem, connect, email_of
-from securecart.demo.source import Basket, sku_of
+from securecart.demo.source import Basket, Files, sku_of
 from securecart.errors import BasketRefused, DataMissing, NotRunning, StoreAway
 from securecart.settings import Settings
 from securecart.stores import postgres
 from securecart.stores.postgres import Read, one, statements_of, value
 from securecart.values import Address, Line, Money
 
-__all__ = ["Report", "Schedule", "key_of", "replay"]
+__all__ = ["Report", "Schedule", "buy_baskets", "key_of"]
 
 SQL = statements_of(__package__)
 CURRENCY = "USD"
@@ -144,11 +144,12 @@ class Times(Struct):
     checkouts: list[float] = []
 
 
-async def replay(settings: Settings, *, limit: int, since: date | None, shoppers: int, progress: Progress) -> Report:
+async def buy_baskets(
+    settings: Settings, files: Files, *, limit: int, since: date | None = None, shoppers: int = 16, progress: Progress
+) -> Report:
     """Buy the first `limit` baskets from `since` on, and hold the orders database against the files."""
     if not settings.web_url or not settings.postgres_url:
         raise NotRunning(home=str(settings.home_path))
-    files = source.files()
     baskets, skipped = source.baskets(files, source.items(files), limit=limit, since=since)
     keys = [key_of(basket.basket_id) for basket in baskets]
     bought = await _patiently(settings, lambda read: _bought(read, keys, baskets))

@@ -40,6 +40,7 @@ __all__ = [
     "files",
     "is_fuel",
     "items",
+    "last_product",
     "prices",
     "seconds_of",
     "sku_of",
@@ -117,6 +118,12 @@ def items(source: Files) -> list[Item]:
         (Item(number, maker or 0, *(text or "" for text in texts)) for number, maker, *texts in found),
         key=lambda item: item.product_id,
     )
+
+
+def last_product(source: Files) -> int:
+    """The highest product number, without reading the rest."""
+    highest: int = _compute().max(_read(source.products, ("product_id",))["product_id"]).as_py()
+    return highest
 
 
 def is_fuel(item: Item) -> bool:

@@ -1,0 +1,122 @@
+"""`securecart demo load` and `securecart demo replay`: real goods in the shop, real baskets through its door."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+import typer
+import uvloop
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from securecart import demo, settings
+from securecart.cli.engines import HomeOption, JsonOption
+from securecart.values import Money
+
+__all__ = ["app"]
+
+INTERRUPTED = 130
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="rich")
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+@app.command("load")
+def load(
+    home: HomeOption = None,
+    if_empty: Annotated[bool, typer.Option("--if-empty", help="Leave a shop alone that has goods of its own.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Compare every product even when all are there.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Fill the shop with 92,331 real groceries, named, priced and in stock. Safe to repeat and to interrupt."""
+    with _bar("product") as progress:
+        report = asyncio.run(
+            demo.load_goods(settings.load(home), demo.files(), only_if_empty=if_empty, again=again, progress=progress)
+        )
+    if as_json:
+        typer.echo(msgspec.json.encode(report).decode())
+    elif report.skipped:
+        err.print(f"  {report.skipped}")
+    else:
+        err.print(
+            f"  demo goods: {report.created:,} new, {report.updated:,} changed, {report.unchanged:,} as they were, "
+            f"{report.received:,} units received, {report.seconds:.1f} s"
+        )
+
+
+@app.command("replay")
+def replay(
+    baskets: Annotated[int, typer.Option(min=1, help="How many of the year's 155,848 baskets.")] = 1000,
+    since: Annotated[datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First day, from 2017-01-01.")] = None,
+    shoppers: Annotated[int, typer.Option(min=1, max=256, help="Households that shop at the same time.")] = 16,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Buy real baskets in time order through the shop's HTTP door, and compare the books to the cent.
+
+    Interrupted, it goes on where it stopped when it is started again with the same options.
+    """
+    loaded = settings.load(home)
+    try:
+        with _bar("basket") as progress:
+            day = since.date() if since else None
+            report = uvloop.run(
+                demo.buy_baskets(loaded, demo.files(), limit=baskets, since=day, shoppers=shoppers, progress=progress)
+            )
+    except KeyboardInterrupt:
+        err.print("  interrupted; what was bought stays bought. Run the same command again to go on.")
+        raise typer.Exit(INTERRUPTED) from None
+    if as_json:
+        typer.echo(msgspec.json.encode(report).decode())
+    else:
+        out.print(_table(report))
+    if not report.equal:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _bar(noun: str) -> Iterator[demo.Progress]:
+    """A progress bar on a terminal, nothing elsewhere."""
+    columns = (
+        TextColumn("  [progress.description]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TaskProgressColumn(show_speed=True),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[rate]}"),
+    )
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task(f"{noun}s", total=None, rate="")
+
+        def show(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+            speed = bar.tasks[0].speed
+            bar.update(task, rate=f"{speed:,.0f} {noun}s/s" if speed else "")
+
+        yield show
+
+
+def _table(report: demo.Report) -> Table:
+    """The report for people."""
+    table = Table("Replay", "", title="Books are equal to the cent" if report.equal else "BOOKS DIFFER", show_header=False)
+    worth = Money(report.revenue_expected, report.currency)
+    checkout, basket = report.latency.checkout, report.latency.basket
+    for name, text in (
+        ("Baskets of the files", f"{report.baskets:,} ({report.skipped_baskets:,} without anything that counts)"),
+        ("Orders", f"{report.orders:,} of {report.orders_expected:,} ({report.already_done:,} were bought before)"),
+        ("Order lines", f"{report.lines:,} of {report.lines_expected:,}"),
+        ("Revenue in the orders database", str(Money(report.revenue_recorded, report.currency))),
+        ("Revenue by the files", str(worth)),
+        ("Rate", f"{report.rate:,.1f} baskets/s over {report.seconds:,.1f} s, {report.log_ins:,} log-ins"),
+        ("Checkout p50 / p95 / p99", f"{checkout.p50} / {checkout.p95} / {checkout.p99} ms"),
+        ("Basket p50 / p95 / p99", f"{basket.p50} / {basket.p95} / {basket.p99} ms"),
+    ):
+        table.add_row(name, text)
+    return table
