@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Annotated
 
 from litestar import Response, delete, get, post, put
-from litestar.params import Parameter
+from litestar.params import HeaderParameter
 from msgspec import Meta, Struct
 
 from securecart import carts, catalog
@@ -24,7 +24,7 @@ __all__ = ["CartLine", "CartView", "routes", "view_of"]
 
 IfMatch = Annotated[
     str | None,
-    Parameter(header="If-Match", description="The cart's version, as its ETag gave it; 412 when the cart has changed since."),
+    HeaderParameter(name="If-Match", description="The cart's version, as its ETag gave it; 412 when the cart has changed since."),
 ]
 
 

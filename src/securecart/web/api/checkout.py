@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Annotated
 
 from litestar import Response, post
-from litestar.params import Parameter
+from litestar.params import HeaderParameter
 from msgspec import Struct
 
 from securecart import carts, checkout
@@ -23,8 +23,8 @@ __all__ = ["IdempotencyKey", "routes"]
 
 IdempotencyKey = Annotated[
     str,
-    Parameter(
-        header="Idempotency-Key",
+    HeaderParameter(
+        name="Idempotency-Key",
         min_length=1,
         max_length=200,
         description="Any string that is new for each order; a request sent again with it is answered with the first order.",

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Annotated
 
 from litestar import get, post
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 from msgspec import Meta, Struct
 
 from securecart import checkout, orders
@@ -36,7 +36,7 @@ class RefundRequest(Struct, frozen=True, forbid_unknown_fields=True):
 
 @get("/api/orders", tags=["orders"])
 async def list_orders(
-    shop: Shop, shopper: Session, after: str | None = None, limit: Annotated[int, Parameter(ge=1, le=100)] = 20
+    shop: Shop, shopper: Session, after: str | None = None, limit: Annotated[int, QueryParameter(ge=1, le=100)] = 20
 ) -> OrderPage:
     """The shopper's own orders."""
     async with shop.database.read() as read:
