@@ -40,6 +40,14 @@ async def authenticate(database: Database, email: str, password: str) -> Account
     return Account(known.id, known.email, known.name, known.staff)
 
 
+async def find(read: Read, email: str) -> Account:
+    """The account with this e-mail; `NotFound`."""
+    account = await one(read, SQL["find_account"], Account, email.strip())
+    if account is None:
+        raise NotFound(noun="account", key=email)
+    return account
+
+
 async def make_staff(tx: Transaction, email: str) -> Account:
     """Give an account the rights of the shop's staff, from its next log-in on; `NotFound`."""
     account = await one(tx, SQL["make_staff"], Account, email.strip())

@@ -8,6 +8,10 @@ RETURNING id, email, name, staff;
 -- The account of e-mail $1, whatever its case, with its password hash.
 SELECT id, email, name, staff, password_hash FROM account WHERE lower(email) = lower($1);
 
+-- name: find_account
+-- The account of e-mail $1, whatever its case.
+SELECT id, email, name, staff FROM account WHERE lower(email) = lower($1);
+
 -- name: make_staff
 -- The account of e-mail $1 works for the shop from now on; no row when there is none.
 UPDATE account SET staff = true WHERE lower(email) = lower($1) RETURNING id, email, name, staff;
