@@ -8,7 +8,7 @@ from typing import Annotated
 from litestar import Response, get
 from litestar.enums import MediaType
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Parameter
+from litestar.params import HeaderParameter
 
 from securecart import catalog
 from securecart.app import Shop
@@ -19,7 +19,7 @@ __all__ = ["routes"]
 SHORT_WHILE = "public, max-age=60"
 ASK_AGAIN = "public, max-age=0, must-revalidate"
 
-IfNoneMatch = Annotated[str | None, Parameter(header="If-None-Match", description="The ETag of a copy that you have.")]
+IfNoneMatch = Annotated[str | None, HeaderParameter(name="If-None-Match", description="The ETag of a copy that you have.")]
 
 
 @get(
