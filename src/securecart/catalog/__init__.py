@@ -6,6 +6,7 @@ the cache and be a minute or two old.
 """
 
 from securecart.catalog.actions import category_tree, price, price_cached, product, product_json
+from securecart.catalog.importing import import_products
 from securecart.catalog.model import (
     CachedPage,
     CategoryCount,
@@ -43,6 +44,7 @@ __all__ = [
     "SearchResults",
     "Variant",
     "category_tree",
+    "import_products",
     "price",
     "price_cached",
     "product",

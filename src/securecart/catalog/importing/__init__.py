@@ -1,0 +1,9 @@
+"""Importing: products from elsewhere into the catalogue, thousands a second, safe to repeat.
+
+A source of products is written in batches, each in a transaction of its own; a product is in with everything it has
+or not at all. What has not changed since the last import is recognised by its digest and costs one comparison.
+"""
+
+from securecart.catalog.importing.actions import import_products
+
+__all__ = ["import_products"]

@@ -1,0 +1,392 @@
+"""Write products in batches: judge each, then send a batch as a handful of set-based statements."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections import Counter
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
+from hashlib import blake2b
+from itertools import islice
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from securecart.catalog.actions import forget_keys
+from securecart.catalog.importing.words import letters, slug_of, words
+from securecart.catalog.model import ImportReport, NewProduct, Rejected
+from securecart.stores.cache import Cache
+from securecart.stores.postgres import Database, Transaction, statements_of
+from securecart.values import CURRENCIES
+
+SQL = statements_of(__package__)
+
+BATCH_PRODUCTS = 1_000
+REJECTED_KEPT = 100
+FACET_LENGTH_MAX = 60
+STATEMENT_TIMEOUT_S = 600.0
+DIGEST_VERSION = b"1"  # another number makes every product count as changed: raise it when the shelf is filled differently
+WHOLE_SHOP = 0
+
+Source = Iterable[NewProduct | Rejected] | AsyncIterable[NewProduct | Rejected]
+
+_encoder = msgspec.msgpack.Encoder(order="deterministic")
+_decoder = msgspec.msgpack.Decoder(NewProduct)
+
+
+class Known(Struct, frozen=True):
+    """A product that is there already."""
+
+    id: int
+    source_digest: bytes
+    category_ids: list[int]
+
+
+class Change(Struct, frozen=True):
+    """A product that is to be written, with the digest that it will be recognised by."""
+
+    product: NewProduct
+    digest: bytes
+    before: Known | None
+    skus_before: list[str]
+
+
+async def import_products(
+    database: Database,
+    cache: Cache,
+    source: Source,
+    *,
+    progress: Callable[[ImportReport], None] | None = None,
+    reject: Callable[[Rejected], None] | None = None,
+) -> ImportReport:
+    """Write the source's products, a thousand a transaction; those unchanged since the last import cost no write.
+
+    A product that does not fit is left out and counted, all the others are in; `reject` is told of each, `progress`
+    of every batch. Ending early leaves whole batches, and the same import again carries on.
+    """
+    run = _Run(database, cache, reject)
+    try:
+        async for batch in _batches(source):
+            await run.write(batch)
+            if progress is not None:
+                progress(run.report())
+        await refresh_counts(database)
+    finally:
+        run.seen.close()
+    return run.report()
+
+
+async def refresh_counts(database: Database) -> None:
+    """Make the counts anew that imports have outdated; nothing happens when none are."""
+    async with database.transaction() as tx:
+        await tx.execute(SQL["take_turn"], timeout=STATEMENT_TIMEOUT_S)
+        stale = [row["category_id"] for row in await tx.fetch(SQL["find_stale"])]
+        if not stale:
+            return
+        await tx.execute(SQL["tidy_shelves"], timeout=STATEMENT_TIMEOUT_S)
+        await tx.execute(SQL["clear_counts"], stale, timeout=STATEMENT_TIMEOUT_S)
+        await tx.execute(SQL["fill_counts"], stale, timeout=STATEMENT_TIMEOUT_S)
+        await tx.execute(SQL["clear_stale"], stale)
+
+
+class _Run:
+    """One import from its first batch to its last."""
+
+    def __init__(self, database: Database, cache: Cache, reject: Callable[[Rejected], None] | None) -> None:
+        self.seen = _Seen()
+        self._database = database
+        self._cache = cache
+        self._tell = reject
+        self._counts = Counter[str]()
+        self._rejected: list[Rejected] = []
+        self._categories: dict[str, int] = {}
+
+    def report(self) -> ImportReport:
+        """What was done so far."""
+        done = self._counts
+        return ImportReport(done["created"], done["updated"], done["unchanged"], done["rejected"], list(self._rejected))
+
+    async def write(self, batch: Sequence[NewProduct | Rejected]) -> None:
+        """Judge a batch and write what is new or changed, in one transaction."""
+        for item in batch:
+            if isinstance(item, Rejected):
+                self._reject(item)
+        products = [item for item in batch if isinstance(item, NewProduct)]
+        async with self._database.transaction() as tx:
+            await tx.execute(SQL["take_turn"], timeout=STATEMENT_TIMEOUT_S)
+            changes = await self._judge(tx, products)
+            if changes:
+                await _write(tx, changes, await self._place(tx, changes))
+        for change in changes:
+            self._counts["created" if change.before is None else "updated"] += 1
+        await self._cache.drop(_outdated(changes))
+
+    async def _judge(self, tx: Transaction, products: Sequence[NewProduct]) -> list[Change]:
+        fit: list[tuple[NewProduct, bytes]] = []
+        for product in products:
+            try:
+                fit.append((product, _digest(product)))
+            except ValueError as error:
+                self._reject(Rejected(product.line, str(error)))
+        known = await _known(tx, [product.slug for product, _ in fit])
+        new_skus = [
+            variant.sku
+            for product, digest in fit
+            for variant in product.variants
+            if product.slug not in known or known[product.slug].source_digest != digest
+        ]
+        owners = {
+            row["sku"]: row["slug"] for row in await tx.fetch(SQL["owned_skus"], new_skus, [one.id for one in known.values()])
+        }
+        skus_of: dict[str, list[str]] = {}
+        for sku, slug in owners.items():
+            skus_of.setdefault(slug, []).append(sku)
+        changes = []
+        for product, digest in fit:
+            before = known.get(product.slug)
+            if reason := self.seen.conflict(product) or _taken(product, owners):
+                self._reject(Rejected(product.line, reason))
+                continue
+            self.seen.note(product)
+            if before is not None and before.source_digest == digest:
+                self._counts["unchanged"] += 1
+                continue
+            changes.append(Change(product, digest, before, skus_of.get(product.slug, [])))
+            owners = _handed_over(owners, product, skus_of.get(product.slug, []))
+        return changes
+
+    async def _place(self, tx: Transaction, changes: Sequence[Change]) -> list[list[int]]:
+        """The ids of each change's categories from the top down; categories that are new are made."""
+        paths = [_path(change.product) for change in changes]
+        unknown = {slug: (slug, name, parent) for path in paths for slug, name, parent in path if slug not in self._categories}
+        depth = max((len(path) for path in paths), default=0)
+        for level in range(depth):
+            fresh = {path[level] for path in paths if len(path) > level and path[level][0] in unknown}
+            if fresh:
+                slugs, names, parents = zip(
+                    *sorted({slug: (slug, name, parent) for slug, name, parent in fresh}.values()), strict=True
+                )
+                await tx.execute(SQL["add_categories"], slugs, names, parents)
+        if unknown:
+            self._categories |= {row["slug"]: row["id"] for row in await tx.fetch(SQL["find_categories"], list(unknown))}
+        return [[self._categories[slug] for slug, _, _ in path] for path in paths]
+
+    def _reject(self, rejected: Rejected) -> None:
+        self._counts["rejected"] += 1
+        if len(self._rejected) < REJECTED_KEPT:
+            self._rejected.append(rejected)
+        if self._tell is not None:
+            self._tell(rejected)
+
+
+class _Seen:
+    """Which slugs and SKUs the source had so far, on disk when they are many: an import's memory does not grow."""
+
+    def __init__(self) -> None:
+        self._book = sqlite3.connect("", isolation_level=None)
+        self._book.execute("PRAGMA journal_mode = OFF")
+        self._book.execute("PRAGMA synchronous = OFF")
+        self._book.execute("CREATE TABLE seen (key TEXT PRIMARY KEY, line INTEGER) WITHOUT ROWID")
+        self._book.execute("BEGIN")
+
+    def conflict(self, product: NewProduct) -> str | None:
+        """Why the product cannot follow what the source had before, or None."""
+        line = self._line(f"p {product.slug}")
+        if line is not None:
+            return f"slug {product.slug!r} appeared before in line {line}; the rows of one product must follow each other"
+        for variant in product.variants:
+            line = self._line(f"v {variant.sku}")
+            if line is not None:
+                return f"SKU {variant.sku!r} appeared before in line {line}"
+        return None
+
+    def note(self, product: NewProduct) -> None:
+        """Remember the product's names."""
+        keys = [f"p {product.slug}", *(f"v {variant.sku}" for variant in product.variants)]
+        self._book.executemany("INSERT INTO seen VALUES (?, ?)", [(key, product.line) for key in keys])
+
+    def close(self) -> None:
+        """Forget everything."""
+        self._book.close()
+
+    def _line(self, key: str) -> int | None:
+        row = self._book.execute("SELECT line FROM seen WHERE key = ?", (key,)).fetchone()
+        return None if row is None else int(row[0])
+
+
+async def _batches(source: Source) -> AsyncIterator[list[NewProduct | Rejected]]:
+    """The source in batches; a synchronous one is read ahead in a thread while the last batch is written."""
+    if isinstance(source, AsyncIterable):
+        batch: list[NewProduct | Rejected] = []
+        async for item in source:
+            batch.append(item)
+            if len(batch) == BATCH_PRODUCTS:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+        return
+    iterator = iter(source)
+    ahead = asyncio.create_task(asyncio.to_thread(_take, iterator))
+    while batch := await ahead:
+        ahead = asyncio.create_task(asyncio.to_thread(_take, iterator))
+        yield batch
+
+
+def _take(iterator: Any) -> list[NewProduct | Rejected]:
+    return list(islice(iterator, BATCH_PRODUCTS))
+
+
+def _digest(product: NewProduct) -> bytes:
+    """What the product is recognised by; `ValueError` says why it cannot be sold."""
+    packed = _encoder.encode(msgspec.structs.replace(product, line=0))
+    _decoder.decode(packed)  # a struct made in code was never held against its constraints
+    texts = [product.title, product.description, product.brand, product.tax_class, product.image_url, *product.categories]
+    texts += [variant.title for variant in product.variants]
+    if any("\0" in text for text in (*texts, *product.attributes, *product.attributes.values())):
+        raise ValueError("a text contains the character NUL")
+    skus = [variant.sku for variant in product.variants]
+    if len(set(skus)) < len(skus):
+        raise ValueError(f"SKU {next(sku for sku in skus if skus.count(sku) > 1)!r} appears twice in the product")
+    return blake2b(packed, digest_size=16, key=DIGEST_VERSION).digest()
+
+
+async def _known(tx: Transaction, slugs: Sequence[str]) -> dict[str, Known]:
+    found = await tx.fetch(SQL["known_products"], list(slugs))
+    return {row["slug"]: Known(row["id"], row["source_digest"], row["category_ids"]) for row in found}
+
+
+def _taken(product: NewProduct, owners: dict[str, str]) -> str | None:
+    for variant in product.variants:
+        owner = owners.get(variant.sku, product.slug)
+        if owner != product.slug:
+            return f"SKU {variant.sku!r} belongs to the product {owner!r}"
+    return None
+
+
+def _handed_over(owners: dict[str, str], product: NewProduct, skus_before: Sequence[str]) -> dict[str, str]:
+    """Who owns what once the product is written: SKUs it has given up are free for those that come after."""
+    for sku in skus_before:
+        owners.pop(sku, None)
+    return owners | {variant.sku: product.slug for variant in product.variants}
+
+
+def _path(product: NewProduct) -> list[tuple[str, str, str]]:
+    """Slug, name and parent's slug of each of the product's categories, from the top down."""
+    path: list[tuple[str, str, str]] = []
+    for name in product.categories:
+        parent = path[-1][0] if path else ""
+        path.append((f"{parent}_{slug_of(name)}" if parent else slug_of(name), name, parent))
+    return path
+
+
+def _facets(product: NewProduct) -> list[tuple[str, str]]:
+    pairs = {"Brand": product.brand, **product.attributes}
+    return [(name, value) for name, value in pairs.items() if 0 < len(value) <= FACET_LENGTH_MAX and "=" not in name]
+
+
+async def _write(tx: Transaction, changes: Sequence[Change], places: Sequence[Sequence[int]]) -> None:
+    rows = [_product_row(change, place) for change, place in zip(changes, places, strict=True)]
+    ids = {row["slug"]: row["id"] for row in await tx.fetch(SQL["keep_products"], rows)}
+    before = [change.before.id for change in changes if change.before is not None]
+    await _write_variants(tx, changes, ids, before)
+    await _fill_shelf(tx, changes, places, ids, before)
+    met = Counter(word for change in changes for word in words(_named(change.product)))
+    if met:
+        ordered = sorted(met)
+        await tx.execute(SQL["keep_words"], ordered, [letters(word) for word in ordered], [met[word] for word in ordered])
+    stale = {WHOLE_SHOP, *(one for place in places for one in place)}
+    stale.update(one for change in changes if change.before is not None for one in change.before.category_ids)
+    await tx.execute(SQL["mark_stale"], sorted(stale))
+
+
+async def _write_variants(tx: Transaction, changes: Sequence[Change], ids: dict[str, int], before: Sequence[int]) -> None:
+    variants = [
+        (variant.sku, ids[change.product.slug], variant.title, position)
+        for change in changes
+        for position, variant in enumerate(change.product.variants)
+    ]
+    prices = [
+        (variant.sku, currency, amount)
+        for change in changes
+        for variant in change.product.variants
+        for currency, amount in sorted(variant.prices.items())
+    ]
+    if before:
+        await tx.execute(SQL["drop_variants"], before, [sku for sku, *_ in variants])
+        await tx.execute(SQL["drop_prices"], before, *_columns(prices, 3)[:2])
+    await tx.execute(SQL["keep_variants"], *_columns(variants, 4))
+    await tx.execute(SQL["keep_prices"], *_columns(prices, 3))
+
+
+async def _fill_shelf(
+    tx: Transaction, changes: Sequence[Change], places: Sequence[Sequence[int]], ids: dict[str, int], before: Sequence[int]
+) -> None:
+    shown = [(change.product, place) for change, place in zip(changes, places, strict=True) if change.product.active]
+    pairs = sorted({pair for product, _ in shown for pair in _facets(product)})
+    await tx.execute(SQL["add_facets"], *_columns(pairs, 2))
+    facet_ids = {(row["name"], row["value"]): row["id"] for row in await tx.fetch(SQL["find_facets"], *_columns(pairs, 2))}
+    if before:
+        await tx.execute(SQL["clear_shelf"], before)
+    await tx.execute(SQL["fill_shelf"], [_shelf_row(ids[product.slug], product, place, facet_ids) for product, place in shown])
+    lowest = [(ids[product.slug], *price) for product, _ in shown for price in sorted(_lowest(product).items())]
+    await tx.execute(SQL["fill_shelf_prices"], *_columns(lowest, 3))
+
+
+def _product_row(change: Change, place: Sequence[int]) -> dict[str, Any]:
+    product = change.product
+    return {
+        "slug": product.slug,
+        "title": product.title,
+        "description": product.description,
+        "brand": product.brand,
+        "attributes": product.attributes,
+        "tax_class": product.tax_class,
+        "image_url": product.image_url,
+        "active": product.active,
+        "category_ids": place,
+        "digest": change.digest.hex(),
+    }
+
+
+def _shelf_row(product_id: int, product: NewProduct, place: Sequence[int], known: dict[tuple[str, str], int]) -> dict[str, Any]:
+    facet_ids = [known[pair] for pair in _facets(product)]
+    return {
+        "product_id": product_id,
+        "category_ids": place,
+        "facet_ids": facet_ids,
+        "prices": _lowest(product),
+        "title": " ".join((product.title, *(variant.title for variant in product.variants))),
+        "kind": " ".join((product.brand, *product.categories)),
+        "traits": " ".join((*product.attributes.values(), *(variant.sku for variant in product.variants))),
+        "description": product.description,
+        "marks": [*(f"category/{one}" for one in place), *(f"facet/{one}" for one in facet_ids)],
+    }
+
+
+def _lowest(product: NewProduct) -> dict[str, int]:
+    lowest: dict[str, int] = {}
+    for variant in product.variants:
+        for currency, amount in variant.prices.items():
+            lowest[currency] = min(amount, lowest.get(currency, amount))
+    return lowest
+
+
+def _named(product: NewProduct) -> list[str]:
+    return [product.title, product.brand, *product.categories]
+
+
+def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
+
+
+def _outdated(changes: Sequence[Change]) -> list[str]:
+    """The cache's keys of what changed; what is new cannot have been kept."""
+    updated = [change for change in changes if change.before is not None]
+    if not updated:
+        return []
+    skus = {sku for change in updated for sku in change.skus_before}
+    skus.update(variant.sku for change in updated for variant in change.product.variants)
+    currencies = {currency for change in updated for variant in change.product.variants for currency in variant.prices}
+    return forget_keys([change.product.slug for change in updated], skus, currencies | set(CURRENCIES))
