@@ -32,7 +32,7 @@ SECONDS = 1.0
 async def calls_of(shop: RunningShop, plan: Plan) -> dict[str, float]:
     """Writes, reads and statements for each journey of the plan, which notes one thing a journey."""
     counted: Counter[str] = Counter()
-    async with _proxy(shop.settings.dynamodb_url, counted) as tables_url, _web_process(shop, tables_url) as url:
+    async with _proxy(shop.settings.dynamodb_url, counted) as tables_url, _web_process(shop, tables_url) as (url, _):
         counted.clear()  # what its start asked does not count
         before = await _statements(shop)
         arguments = {**plan.arguments, "url": url}
@@ -71,7 +71,7 @@ async def _proxy(target: str, counted: Counter[str]) -> AsyncIterator[str]:
             await runner.cleanup()
 
 
-def _web_process(shop: RunningShop, tables_url: str) -> AbstractAsyncContextManager[str]:
+def _web_process(shop: RunningShop, tables_url: str) -> AbstractAsyncContextManager[tuple[str, list[int]]]:
     environment = {**os.environ, "SECURECART_HOME": shop.settings.home, "SECURECART_DYNAMODB_URL": tables_url}
     return started(["securecart.web"], probe="/readyz", environment=environment)
 

@@ -178,12 +178,12 @@ def median_rate(loads: Iterable[Load], step: str) -> float:
     return round(statistics.median(len(load.took_ns.get(step, [])) / load.elapsed_s for load in loads), 1)
 
 
-def cpu_figures(loads: Sequence[Load], step: str) -> dict[str, float]:
+def cpu_figures(loads: Sequence[Load], step: str, *, prefix: str = "") -> dict[str, float]:
     """CPU time that each process took for one such step, in microseconds, over all rounds."""
     steps = sum(len(load.took_ns.get(step, [])) for load in loads) or 1
     processes = {process for load in loads for process in load.cpu_s}
     spent = {process: sum(load.cpu_s.get(process, 0.0) for load in loads) for process in sorted(processes)}
-    return {f"cpu_{process}_us": round(seconds / steps * 1e6, 1) for process, seconds in spent.items()}
+    return {f"{prefix}cpu_{process}_us": round(seconds / steps * 1e6, 1) for process, seconds in spent.items()}
 
 
 def ratio(part: float, whole: float) -> float:
@@ -201,7 +201,7 @@ def at_most(figure: str, found: float, wished: float) -> Goal:
     return Goal(figure, f"at most {wished:,g}", found <= wished)
 
 
-def result(  # noqa: PLR0913 - one argument a part of the result
+def result(
     name: str,
     options: Options,
     *,

@@ -34,9 +34,9 @@ async def run(shop: RunningShop, options: Options) -> Result:
     limits: list[Load] = []
     measured: list[Load] = []
     middle = sorted(pages.values(), key=len)[len(pages) // 2]
-    async with _constant_server(middle, shop.web_processes) as url:
+    async with _constant_server(middle, shop.web_processes) as (url, pids):
         for turn in range(1, options.rounds + 1):
-            limits.append(await harness.generate(_plan(options, url, {"a-product": middle}, {}, {})))
+            limits.append(await harness.generate(_plan(options, url, {"a-product": middle}, {}, {"web": pids})))
             measured.append(await harness.generate(_plan(options, shop.url, pages, shop.headers, shop.pids)))
             rates = [harness.median_rate([load], "look up") for load in (limits[-1], measured[-1])]
             options.say(f"round {turn} of {options.rounds}: limit {rates[0]:,.0f}/s, product {rates[1]:,.0f}/s")
@@ -88,13 +88,13 @@ def _plan(options: Options, url: str, pages: dict[str, bytes], headers: dict[str
 
 
 @contextlib.asynccontextmanager
-async def _constant_server(body: bytes, processes: int) -> AsyncIterator[str]:
+async def _constant_server(body: bytes, processes: int) -> AsyncIterator[tuple[str, list[int]]]:
     with tempfile.NamedTemporaryFile() as file:
         file.write(body)
         file.flush()
         module = ["bench.constant", "--body", file.name]
-        async with started(module, probe="/api/products/a-product", processes=processes) as url:
-            yield url
+        async with started(module, probe="/api/products/a-product", processes=processes) as address:
+            yield address
 
 
 def _result(options: Options, shop: RunningShop, limits: list[Load], measured: list[Load], *, body_bytes: int) -> Result:
@@ -109,7 +109,7 @@ def _result(options: Options, shop: RunningShop, limits: list[Load], measured: l
         baselines={
             "constant_requests_per_s": limit,
             **harness.latency_figures(limits, "look up", prefix="constant_"),
-            "constant_cpu_generator_us": harness.cpu_figures(limits, "look up")["cpu_generator_us"],
+            **harness.cpu_figures(limits, "look up", prefix="constant_"),
         },
         ratios={"of_constant": share},
         goals=[

@@ -20,15 +20,15 @@ START_TIMEOUT_S = 30.0
 @contextlib.asynccontextmanager
 async def started(
     module: Sequence[str], *, probe: str, processes: int = 1, environment: Mapping[str, str] | None = None
-) -> AsyncIterator[str]:
-    """Run `python -m MODULE... --port P` in some processes that share the port; gives the address once `probe` answers."""
+) -> AsyncIterator[tuple[str, list[int]]]:
+    """Run `python -m MODULE... --port P` in some processes that share the port; address and pids, once `probe` answers."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = (sys.executable, "-m", *module, "--port", str(port))
     servers = [await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=environment) for _ in range(processes)]
     try:
         await _until_it_answers(url + probe, servers)
-        yield url
+        yield url, [server.pid for server in servers]
     finally:
         for server in servers:
             if server.returncode is None:
