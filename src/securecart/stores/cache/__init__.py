@@ -7,8 +7,10 @@ second, so that a dead server costs one time-out a second and not one a request.
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 from prometheus_client import Counter
 from valkey.asyncio import Valkey
@@ -16,8 +18,11 @@ from valkey.exceptions import ValkeyError
 
 __all__ = ["Cache", "connect"]
 
+T = TypeVar("T")
+
 TIMEOUT_S = 0.25
 PAUSE_AFTER_FAILURE_S = 1.0
+CONNECTIONS_MAX = 32
 AWAY = (ValkeyError, OSError, TimeoutError)
 
 _failures = Counter("securecart_cache_failures_total", "Calls that the cache did not answer.")
@@ -29,63 +34,52 @@ class Cache:
     def __init__(self, client: Valkey) -> None:
         self._client = client
         self._away_until = 0.0
+        # the client's pool raises when it is used up, which would look like a dead server; callers queue here instead
+        self._turn = asyncio.Semaphore(CONNECTIONS_MAX)
 
     async def get(self, key: str) -> bytes | None:
         """The bytes kept under `key`, or None when there are none or the cache is away."""
-        if self._away():
-            return None
-        try:
-            found: bytes | None = await self._client.get(key)
-        except AWAY:
-            self._leave_alone()
-            return None
+        found: bytes | None = await self._ask(lambda: self._client.get(key), None)
         return found
 
     async def get_many(self, keys: list[str]) -> list[bytes | None]:
         """The bytes kept under each key, in order, None where there are none."""
-        if not keys or self._away():
-            return [None] * len(keys)
-        try:
-            found: list[bytes | None] = await self._client.mget(keys)
-        except AWAY:
-            self._leave_alone()
-            return [None] * len(keys)
-        return found
+        nothing: list[bytes | None] = [None] * len(keys)
+        return await self._ask(lambda: self._client.mget(keys), nothing) if keys else nothing
 
     async def put(self, key: str, content: bytes, *, seconds: int) -> None:
         """Keep `content` for at most `seconds`."""
-        if self._away():
-            return
-        try:
-            await self._client.set(key, content, ex=seconds)
-        except AWAY:
-            self._leave_alone()
+        await self._ask(lambda: self._client.set(key, content, ex=seconds), None)
+
+    async def put_many(self, contents: Mapping[str, bytes], *, seconds: int) -> None:
+        """Keep each of the contents under its key for at most `seconds`, in one round trip."""
+
+        async def send() -> None:
+            async with self._client.pipeline(transaction=False) as pipeline:
+                for key, content in contents.items():
+                    pipeline.set(key, content, ex=seconds)
+                await pipeline.execute()
+
+        if contents:
+            await self._ask(send, None)
 
     async def drop(self, keys: Iterable[str]) -> None:
         """Forget these keys."""
         names = list(keys)
-        if not names or self._away():
-            return
-        try:
-            await self._client.delete(*names)
-        except AWAY:
-            self._leave_alone()
+        if names:
+            await self._ask(lambda: self._client.delete(*names), None)
 
     async def count(self, key: str, *, seconds: int) -> int:
         """How often `key` was counted in the running window of `seconds`, this time included; 0 when away."""
-        if self._away():
-            return 0
-        window = int(time.time()) // seconds
-        name = f"{key}:{window}"
-        try:
+        name = f"{key}:{int(time.time()) // seconds}"
+
+        async def send() -> int:
             async with self._client.pipeline(transaction=False) as pipeline:
                 pipeline.incr(name)
                 pipeline.expire(name, seconds + 1)
-                counted: int = (await pipeline.execute())[0]
-        except AWAY:
-            self._leave_alone()
-            return 0
-        return counted
+                return int((await pipeline.execute())[0])
+
+        return await self._ask(send, 0)
 
     async def answers(self) -> bool:
         """Whether the server answers at this moment."""
@@ -98,12 +92,18 @@ class Cache:
         """Close the connections."""
         await self._client.aclose()
 
-    def _away(self) -> bool:
-        return time.monotonic() < self._away_until
-
-    def _leave_alone(self) -> None:
-        _failures.inc()
-        self._away_until = time.monotonic() + PAUSE_AFTER_FAILURE_S
+    async def _ask(self, call: Callable[[], Awaitable[Any]], otherwise: T) -> T:
+        """What the server answers to `call`, or `otherwise` while it is away."""
+        if time.monotonic() < self._away_until:
+            return otherwise
+        async with self._turn:
+            try:
+                answer: T = await call()
+            except AWAY:
+                _failures.inc()
+                self._away_until = time.monotonic() + PAUSE_AFTER_FAILURE_S
+                return otherwise
+        return answer
 
 
 def connect(url: str) -> Cache:
@@ -113,6 +113,6 @@ def connect(url: str) -> Cache:
             url.replace("redis://", "valkey://", 1).replace("rediss://", "valkeys://", 1),
             socket_timeout=TIMEOUT_S,
             socket_connect_timeout=TIMEOUT_S,
-            max_connections=64,
+            max_connections=CONNECTIONS_MAX,
         )
     )
