@@ -1,13 +1,14 @@
 """What can be done with a cart: every change is one conditional write, and is made exactly once.
 
 The client library sends a request again when its answer is lost, so a write can be refused because an earlier
-copy of itself went through. Each change has a random name and leaves it in the cart's trail; a write that is
-refused looks there before it tries again.
+copy of itself went through. Each change has a random name and leaves it in the cart's trail; a write that was
+sent more than once and is refused looks there before it tries again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from typing import Any
 
 from aiodynamo.errors import ConditionalCheckFailed, ItemNotFound, TransactionCanceled, TransactionConflict, TransactionInProgress
 from aiodynamo.expressions import Condition, F, Parameters, SetAction, UpdateExpression
+from aiodynamo.http.types import HttpImplementation, Request, Response
 from aiodynamo.models import KeySchema, KeySpec, KeyType, ReturnValues
 from aiodynamo.operations import Delete, Put
 
@@ -126,12 +128,12 @@ async def take_out(dynamodb: DynamoDB, shopper_id: str, cart: Cart) -> None:
 
 async def _change(dynamodb: DynamoDB, shopper_id: str, rule: Rule, *, days: int | None, if_version: int | None = None) -> Cart:
     """Apply the rule to the newest lines, again when another write comes first; with no `days` the expiry stays."""
-    name, refused = _name(), None
+    name, doubtful = _name(), None
     for attempt in range(ATTEMPTS):
         cart, expires_at = await _read(dynamodb, shopper_id)
         if name in cart.trail:
             return cart
-        if refused is not None and not cart.knows_since(refused.version):
+        if doubtful is not None and not cart.knows_since(doubtful.version):
             break  # so much has happened since that nobody can tell whether a copy of the write went through
         if if_version not in {None, cart.version}:
             raise CartChanged(version=cart.version)
@@ -140,14 +142,17 @@ async def _change(dynamodb: DynamoDB, shopper_id: str, rule: Rule, *, days: int 
             return cart
         after = cart.after(name, lines, first_version=_first_version())
         item = _item(shopper_id, after, expires_at if days is None else _after(days))
-        try:
-            async with dynamodb.table(TABLE) as table:
-                await table.put_item(item, condition=_at(cart.version))
-        except OVERTAKEN:
-            refused = cart
-            await _pause(attempt)
-        else:
-            return after
+        async with dynamodb.calls() as client:
+            sender = _Sender(client.http)
+            try:
+                await dataclasses.replace(client, http=sender).put_item(
+                    dynamodb.name_of(TABLE), item, condition=_at(cart.version)
+                )
+            except OVERTAKEN:
+                doubtful = cart if sender.times > 1 else None
+            else:
+                return after
+        await _pause(attempt)
     raise CartChanged
 
 
@@ -190,6 +195,18 @@ def _at(version: int) -> Condition:
 def _first_version() -> int:
     """Where a cart begins to count: at the clock, so that a cart filled anew after an order never has an old version."""
     return int(time.time() * 1000)
+
+
+class _Sender:
+    """Sends what the client gives it and counts how often: more than once where an answer was lost."""
+
+    def __init__(self, send: HttpImplementation) -> None:
+        self._send = send
+        self.times = 0
+
+    async def __call__(self, request: Request) -> Response:
+        self.times += 1
+        return await self._send(request)
 
 
 @dataclass(frozen=True)
