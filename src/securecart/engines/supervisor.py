@@ -7,7 +7,6 @@ after `kill -9` of the supervisor the next start finds them and stops them prope
 from __future__ import annotations
 
 import asyncio
-import importlib
 import os
 import signal
 import time
@@ -62,22 +61,11 @@ def plan(home: Home, settings: Settings) -> list[Stage]:
 def stores(home: Home, settings: Settings) -> Stage:
     """The four stores; one that the environment points at runs elsewhere."""
     given = settings_table.from_environment()
-    there = [kind for kind in STORES if kind is not Gateway or _is_written("securecart.sandbox.gateway")]
-    return [Elsewhere(home, settings, kind) if given.get(kind.url_setting) else kind(home, settings) for kind in there]
-
-
-def _is_written(module: str) -> bool:  # as long as parts are being written: what is not there is not started
-    try:
-        importlib.import_module(module)
-    except ImportError:
-        return False
-    return True
+    return [Elsewhere(home, settings, kind) if given.get(kind.url_setting) else kind(home, settings) for kind in STORES]
 
 
 def shop_processes(home: Home, settings: Settings) -> Stage:
     """The web processes and the worker."""
-    if not _is_written("securecart.web"):
-        return []
     first = Web(home, settings)
     others = [Web(home, settings, first=first, number=number) for number in range(2, process_count(settings) + 1)]
     return [first, *others, Worker(home, settings)]
@@ -94,6 +82,7 @@ class Supervisor:
         self._ready = False
         self._deaths: dict[str, deque[float]] = {}
         self._reviving: dict[str, asyncio.Task[None]] = {}
+        self._lock: IO[bytes] | None = None
 
     async def start(self, lock: IO[bytes]) -> None:
         """Start every stage and wait until it answers; on an error whatever was started is stopped again."""
@@ -143,6 +132,8 @@ class Supervisor:
         for stage in reversed(self._stages):
             await asyncio.gather(*(engine.stop() for engine in stage))
         self.home.write_state(None)
+        if self._lock is not None:
+            self._lock.close()
 
     def _engines(self) -> list[Engine]:
         return [engine for stage in self._stages for engine in stage]
