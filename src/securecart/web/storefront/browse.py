@@ -102,7 +102,7 @@ async def category(request: AnyRequest, shop: Shop, session: Session | None, slu
         raise NotFound(noun="category", key=slug)
     here = await visit(request, shop, session)
     query = _query(request, shop, category=slug)
-    facts = {"heading": trail[-1].name, "here": trail[-1].name, "trail": trail[:-1], "in_aisle": trail[0].slug}
+    facts = {"heading": trail[-1].name, "title": trail[-1].name, "trail": trail[:-1], "in_aisle": trail[0].slug}
     return await _listing(here, query, children={node.slug for node in trail[-1].children}, **facts)
 
 
@@ -112,7 +112,7 @@ async def search(request: AnyRequest, shop: Shop, session: Session | None) -> Re
     here = await visit(request, shop, session)
     query = _query(request, shop, category=request.query_params.get("category", ""))
     heading = f"Results for “{query.text}”" if query.text else "All products"
-    return await _listing(here, query, children=None, heading=heading, here="Search", trail=[], searched=query.text)
+    return await _listing(here, query, children=None, heading=heading, title="Search", trail=[], searched=query.text)
 
 
 @get("/search/suggestions")
