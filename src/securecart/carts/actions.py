@@ -12,7 +12,6 @@ import dataclasses
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from aiodynamo.errors import ConditionalCheckFailed, ItemNotFound, TransactionCanceled, TransactionConflict, TransactionInProgress
@@ -209,7 +208,7 @@ class _Sender:
         return await self._send(request)
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class _Risen(SetAction):
     """One more than the number that is there, or `first` where there is none; aiodynamo has no such expression."""
 
