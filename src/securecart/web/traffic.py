@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import time
 
-from litestar.datastructures import MutableScopeHeaders
+from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from prometheus_client import Counter, Histogram
 
@@ -20,12 +21,12 @@ _seconds = Histogram(
 
 SECURITY_HEADERS = (
     (
-        "content-security-policy",
-        "default-src 'self'; img-src 'self' data: https:; frame-ancestors 'none'; form-action 'self'; base-uri 'none'",
+        b"content-security-policy",
+        b"default-src 'self'; img-src 'self' data: https:; frame-ancestors 'none'; form-action 'self'; base-uri 'none'",
     ),
-    ("x-content-type-options", "nosniff"),
-    ("referrer-policy", "same-origin"),
-    ("cross-origin-opener-policy", "same-origin"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
 )
 
 
@@ -37,7 +38,7 @@ class Traffic:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on and watch its answer go by."""
-        if scope["type"] != "http":
+        if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
@@ -47,14 +48,20 @@ class Traffic:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableScopeHeaders.from_message(message)
-                for name, content in SECURITY_HEADERS:
-                    headers.setdefault(name, content)
+                given = {name for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(pair for pair in SECURITY_HEADERS if pair[0] not in given)]
             await send(message)
 
         try:
             await self._app(scope, receive, watch)
         finally:
             route = scope.get("path_template") or "unmatched"
-            _requests.labels(scope["method"], route, str(status)).inc()
-            _seconds.labels(route).observe(time.perf_counter() - started)
+            counter, histogram = _metrics(scope["method"], route, status)
+            counter.inc()
+            histogram.observe(time.perf_counter() - started)
+
+
+@functools.cache
+def _metrics(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+    """The counter and the histogram of such an answer; finding them by their labels costs more than counting."""
+    return _requests.labels(method, route, str(status)), _seconds.labels(route)

@@ -36,11 +36,21 @@ class Cache:
         self._away_until = 0.0
         # the client's pool raises when it is used up, which would look like a dead server; callers queue here instead
         self._turn = asyncio.Semaphore(CONNECTIONS_MAX)
+        self._wanted: list[tuple[str, asyncio.Future[bytes | None]]] = []
+        self._fetching: set[asyncio.Task[None]] = set()
 
     async def get(self, key: str) -> bytes | None:
-        """The bytes kept under `key`, or None when there are none or the cache is away."""
-        found: bytes | None = await self._ask(lambda: self._client.get(key), None)
-        return found
+        """The bytes kept under `key`, or None when there are none or the cache is away.
+
+        Keys that are asked for in the same turn of the event loop go out as one command: a call of the client
+        costs more than all the rest of a look-up.
+        """
+        loop = asyncio.get_running_loop()
+        found: asyncio.Future[bytes | None] = loop.create_future()
+        if not self._wanted:
+            loop.call_soon(self._fetch_wanted)
+        self._wanted.append((key, found))
+        return await found
 
     async def get_many(self, keys: list[str]) -> list[bytes | None]:
         """The bytes kept under each key, in order, None where there are none."""
@@ -91,6 +101,24 @@ class Cache:
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
+
+    def _fetch_wanted(self) -> None:
+        wanted, self._wanted = self._wanted, []
+        task = asyncio.create_task(self._fetch(wanted))
+        self._fetching.add(task)
+        task.add_done_callback(self._fetching.discard)
+
+    async def _fetch(self, wanted: list[tuple[str, asyncio.Future[bytes | None]]]) -> None:
+        try:
+            contents = await self.get_many([key for key, _ in wanted])
+        except Exception as error:  # noqa: BLE001 - those who wait for it raise it
+            for _, found in wanted:
+                if not found.done():
+                    found.set_exception(error)
+            return
+        for (_, found), content in zip(wanted, contents, strict=True):
+            if not found.done():  # whoever was cancelled does not wait any more
+                found.set_result(content)
 
     async def _ask(self, call: Callable[[], Awaitable[Any]], otherwise: T) -> T:
         """What the server answers to `call`, or `otherwise` while it is away."""
