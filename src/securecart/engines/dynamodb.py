@@ -6,7 +6,9 @@ Its licence lets a person install and use it on their own machine; it is fetched
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+from pathlib import Path
 
 from securecart import downloads
 from securecart.engines.process import Engine, http_status, version_of
@@ -17,6 +19,8 @@ __all__ = ["DynamoDB"]
 OLDEST_JAVA = 17
 # Small heap and the simplest collector: the engine keeps its data in SQLite, and a larger heap made no call cheaper.
 JVM_FLAGS = ("-Xms64m", "-Xmx256m", "-XX:+UseSerialGC")
+# By itself DynamoDB Local listens on every interface; Loopback.java beside this file keeps it on 127.0.0.1.
+LAUNCHER = Path(__file__).with_name("Loopback.class")
 # Some builds answer an unsigned request with 400, the service itself with a friendly 200.
 WELL = (200, 400)
 
@@ -36,8 +40,7 @@ class DynamoDB(Engine):
                 *JVM_FLAGS,
                 f"-Djava.library.path={emulator / 'DynamoDBLocal_lib'}",
                 "--enable-native-access=ALL-UNNAMED",
-                "-jar",
-                str(emulator / "DynamoDBLocal.jar"),
+                *("-cp", os.pathsep.join([str(LAUNCHER.parent), str(emulator / "DynamoDBLocal.jar")]), LAUNCHER.stem),
                 *("-port", str(self.port), "-dbPath", str(self.home.data(self.name)), "-sharedDb", "-disableTelemetry"),
             ]
         )
