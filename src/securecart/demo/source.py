@@ -38,7 +38,6 @@ __all__ = [
     "baskets",
     "count_sales",
     "files",
-    "is_fuel",
     "items",
     "last_product",
     "prices",
@@ -126,19 +125,16 @@ def last_product(source: Files) -> int:
     return highest
 
 
-def is_fuel(item: Item) -> bool:
-    """Whether the product is sold by the gallon at the pump."""
-    return item.department == FUEL_DEPARTMENT or item.kind == FUEL_TYPE
-
-
-def sellable(known: Sequence[Item]) -> frozenset[int]:
+def sellable(source: Files) -> frozenset[int]:
     """The products whose lines can count."""
-    return frozenset(item.product_id for item in known if not is_fuel(item))
+    table = _read(source.products, ("product_id", "department", "product_type"))
+    found = zip(*(column.to_pylist() for column in table.columns), strict=True)
+    return frozenset(product for product, department, kind in found if department != FUEL_DEPARTMENT and kind != FUEL_TYPE)
 
 
-def count_sales(source: Files, known: Sequence[Item]) -> Sales:
+def count_sales(source: Files) -> Sales:
     """Add up every counting line of the year."""
-    wanted = sellable(known)
+    wanted = sellable(source)
     units: Counter[int] = Counter()
     cents: Counter[int] = Counter()
     table = _read(source.transactions, ("product_id", "quantity", "sales_value"))
@@ -166,9 +162,9 @@ def prices(known: Sequence[Item], sales: Sales) -> dict[int, int]:
     return {item.product_id: of(item) for item in known}
 
 
-def baskets(source: Files, known: Sequence[Item], *, limit: int, since: date | None = None) -> tuple[list[Basket], Skipped]:
+def baskets(source: Files, *, limit: int, since: date | None = None) -> tuple[list[Basket], Skipped]:
     """The first `limit` baskets from `since` on, by time and then number: those that become orders, and what was skipped."""
-    wanted = sellable(known)
+    wanted = sellable(source)
     skipped = Skipped()
     found: list[Basket] = []
     for taken, (basket, household, lines) in enumerate(_whole_baskets(source, since), start=1):
