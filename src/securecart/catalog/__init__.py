@@ -25,6 +25,7 @@ from securecart.catalog.model import (
     SearchResults,
     Variant,
 )
+from securecart.catalog.searching import search
 
 __all__ = [
     "CachedPage",
@@ -49,4 +50,5 @@ __all__ = [
     "price_cached",
     "product",
     "product_json",
+    "search",
 ]

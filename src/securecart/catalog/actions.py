@@ -51,7 +51,7 @@ async def price_cached(database: Database, cache: Cache, skus: Sequence[str], cu
 
 async def product_json(database: Database, cache: Cache, slug: str) -> CachedPage:
     """A product's page as JSON, at most two minutes old (an import drops what it changes); `NotFound`."""
-    kept = await _read_through(cache, page_key(slug), PAGE_SECONDS, lambda: _page(database, slug))
+    kept = await read_through(cache, page_key(slug), PAGE_SECONDS, lambda: _page(database, slug))
     etag, _, body = kept.partition(b"\n")
     return CachedPage(body, etag.decode())
 
@@ -63,7 +63,7 @@ async def product(database: Database, cache: Cache, slug: str) -> Product:
 
 async def category_tree(database: Database, cache: Cache) -> list[CategoryNode]:
     """The top categories and everything below them, at most a minute old."""
-    return _trees.decode(await _read_through(cache, TREE_KEY, TREE_SECONDS, lambda: _tree(database)))
+    return _trees.decode(await read_through(cache, TREE_KEY, TREE_SECONDS, lambda: _tree(database)))
 
 
 def page_key(slug: str) -> str:
@@ -82,7 +82,7 @@ def forget_keys(slugs: Iterable[str], skus: Iterable[str], currencies: Iterable[
     return [TREE_KEY, *(page_key(slug) for slug in slugs), *(price_key(sku, currency) for sku in skus for currency in known)]
 
 
-async def _read_through(cache: Cache, key: str, seconds: int, load: Callable[[], Awaitable[bytes]]) -> bytes:
+async def read_through(cache: Cache, key: str, seconds: int, load: Callable[[], Awaitable[bytes]]) -> bytes:
     """The bytes of the cache, or loaded and kept there; many who miss at once in this process share one load."""
     kept = await cache.get(key)
     if kept is not None:

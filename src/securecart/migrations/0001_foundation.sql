@@ -74,13 +74,13 @@ CREATE TABLE shelf (
 CREATE INDEX shelf_search ON shelf USING gin (search);
 CREATE INDEX shelf_name ON shelf (name_key, product_id);
 
+-- the order of the shelf by price; whatever empties a shelf reads from its `prices` which rows to take away here
 CREATE TABLE shelf_price (
-    product_id   bigint NOT NULL REFERENCES shelf (product_id) ON DELETE CASCADE,
     currency     text NOT NULL,
     amount_minor bigint NOT NULL,
-    PRIMARY KEY (product_id, currency)
+    product_id   bigint NOT NULL,
+    PRIMARY KEY (currency, amount_minor, product_id)
 );
-CREATE INDEX shelf_price_order ON shelf_price (currency, amount_minor, product_id);
 
 -- how many products a category (0: the shop) has with a facet (0: with any); `shown` are those a page has room for
 CREATE TABLE shelf_count (
@@ -91,6 +91,9 @@ CREATE TABLE shelf_count (
     PRIMARY KEY (category_id, facet_id)
 );
 CREATE INDEX shelf_count_shown ON shelf_count (category_id) WHERE shown;
+
+-- how many products on the shelf have a price in a currency
+CREATE TABLE shelf_currency (currency text PRIMARY KEY, products integer NOT NULL);
 
 -- categories whose counts an import has outdated and not yet made anew
 CREATE TABLE shelf_stale (category_id bigint PRIMARY KEY);

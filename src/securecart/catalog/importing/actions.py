@@ -87,6 +87,8 @@ async def refresh_counts(database: Database) -> None:
         await tx.execute(SQL["tidy_shelves"], timeout=STATEMENT_TIMEOUT_S)
         await tx.execute(SQL["clear_counts"], stale, timeout=STATEMENT_TIMEOUT_S)
         await tx.execute(SQL["fill_counts"], stale, timeout=STATEMENT_TIMEOUT_S)
+        await tx.execute(SQL["clear_currencies"])
+        await tx.execute(SQL["fill_currencies"], timeout=STATEMENT_TIMEOUT_S)
         await tx.execute(SQL["clear_stale"], stale)
 
 

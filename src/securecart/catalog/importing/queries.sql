@@ -80,7 +80,13 @@ WHERE price.amount_minor <> excluded.amount_minor;
 
 -- name: clear_shelf
 -- The products $1 have changed: what search knew of them goes, their prices with it.
-DELETE FROM shelf WHERE product_id = ANY ($1::bigint[]);
+WITH cleared AS (
+    DELETE FROM shelf WHERE product_id = ANY ($1::bigint[]) RETURNING product_id, prices
+)
+DELETE FROM shelf_price
+USING cleared, jsonb_each_text(cleared.prices) AS lowest (currency, amount)
+WHERE shelf_price.currency = lowest.currency AND shelf_price.amount_minor = lowest.amount::bigint
+  AND shelf_price.product_id = cleared.product_id;
 
 -- name: fill_shelf
 -- What search is to know of products on sale, from the JSON rows $1.
@@ -147,6 +153,14 @@ INSERT INTO shelf_count (category_id, facet_id, products, shown)
 SELECT category_id, facet_id, products, value_rank <= 20 AND name_rank <= 12 FROM valued JOIN named USING (category_id, name)
 UNION ALL
 SELECT category_id, facet_id, products, false FROM counted WHERE facet_id = 0;
+
+-- name: clear_currencies
+-- Forget how many products have a price in which currency.
+DELETE FROM shelf_currency;
+
+-- name: fill_currencies
+-- Count the products that have a price in each currency.
+INSERT INTO shelf_currency (currency, products) SELECT currency, count(*) FROM shelf_price GROUP BY currency;
 
 -- name: clear_stale
 -- The counts of the categories $1 are fresh.

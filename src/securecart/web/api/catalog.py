@@ -1,4 +1,4 @@
-"""What the shop sells: one product, the tree of categories."""
+"""What the shop sells: search it, look at one product, see the tree of categories."""
 
 from __future__ import annotations
 
@@ -12,14 +12,43 @@ from litestar.params import HeaderParameter
 
 from securecart import catalog
 from securecart.app import Shop
-from securecart.catalog import CategoryNode, Product
+from securecart.catalog import CategoryNode, Product, SearchQuery, SearchResults
 
 __all__ = ["routes"]
 
-SHORT_WHILE = "public, max-age=60"
+SHORT_WHILE = "public, max-age=30"
 ASK_AGAIN = "public, max-age=0, must-revalidate"
 
 IfNoneMatch = Annotated[str | None, HeaderParameter(name="If-None-Match", description="The ETag of a copy that you have.")]
+
+Facets = Annotated[list[str] | None, Parameter(query="facet", description="Name=value; repeat it to choose several.")]
+SortBy = Annotated[str, Parameter(description="relevance, price_asc, price_desc, newest or name")]
+After = Annotated[str | None, Parameter(description="The `next` of the page before.")]
+
+
+@get("/api/products", tags=["catalog"])
+async def list_products(
+    shop: Shop,
+    q: str = "",
+    category: str = "",
+    facet: Facets = None,
+    sort: SortBy = "relevance",
+    after: After = None,
+    limit: int = 24,
+    currency: str | None = None,
+) -> Response[SearchResults]:
+    """Products that match the words and filters, a page at a time, with counts by category and facet."""
+    query = SearchQuery(
+        text=q,
+        category=category,
+        facets=facet or [],
+        sort=sort,  # type: ignore[arg-type]
+        currency=currency or shop.settings.currency,
+        after=after,
+        limit=limit,
+    )
+    results = await catalog.search(shop.database, shop.cache, query)
+    return Response(results, headers={"Cache-Control": SHORT_WHILE})
 
 
 @get(
@@ -52,4 +81,4 @@ def _names(if_none_match: str, etag: str) -> bool:
     return etag in given or "*" in given
 
 
-routes = [find_product, list_categories]
+routes = [list_products, find_product, list_categories]
