@@ -17,8 +17,9 @@ WRITES = frozenset({"PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems"}
 class Network:
     """Stands where the HTTP client stands; `dynamodb` is the store as seen through it.
 
-    `loses` says of each write, counted from 0, whether its answer is lost; `meanwhile` runs between the loss
-    and the moment the client hears of it. `sent` names every call in order.
+    `loses` says of each write, counted from 0, whether its answer is lost. `before` runs when the first write
+    has been sent and has not arrived; `meanwhile` runs between the first loss and the moment the client hears
+    of it. `sent` names every call in order.
     """
 
     def __init__(
@@ -26,10 +27,12 @@ class Network:
         dynamodb: DynamoDB,
         *,
         loses: Callable[[int], bool] = lambda write: write == 0,
+        before: Callable[[], Awaitable[object]] | None = None,
         meanwhile: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         self._through = dynamodb.client.http
         self._loses = loses
+        self._before = before
         self._meanwhile = meanwhile
         self._writes = 0
         self.sent: list[str] = []
@@ -41,6 +44,9 @@ class Network:
         action = cast("dict[str, str]", request.headers)["X-Amz-Target"].rpartition(".")[2]
         self.sent.append(action)
         number, self._writes = self._writes, self._writes + (action in WRITES)
+        if action in WRITES and self._before is not None:
+            before, self._before = self._before, None
+            await before()
         answer = await self._through(request)
         if action in WRITES and self._loses(number):
             self.lost += 1

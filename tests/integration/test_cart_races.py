@@ -156,17 +156,27 @@ async def test_merges_at_once_count_once(shop: Shop) -> None:
     assert await cart_of(shop, account) == {"A": 2}
 
 
-async def test_what_is_added_during_a_merge_is_in_one_cart_or_the_other(shop: Shop) -> None:
-    for _ in range(5):
-        guest, account = a_shopper(), a_shopper()
-        await fill(shop, guest, A=1)
-        await asyncio.gather(
-            carts.merge(shop.dynamodb, guest, account, days=DAYS),
-            carts.add(shop.dynamodb, guest, Line("GUEST", 1), days=DAYS),
-            carts.add(shop.dynamodb, account, Line("ACCOUNT", 1), days=DAYS),
-        )
-        both = Counter(await cart_of(shop, guest)) + Counter(await cart_of(shop, account))
-        assert both == {"A": 1, "GUEST": 1, "ACCOUNT": 1}
+@pytest.mark.parametrize("whose", ["guest", "account"])
+async def test_what_is_added_to_either_cart_while_they_merge_is_not_lost(shop: Shop, whose: str) -> None:
+    shoppers = {"guest": a_shopper(), "account": a_shopper()}
+    await fill(shop, shoppers["guest"], A=1)
+    await fill(shop, shoppers["account"], B=1)
+    network = Network(
+        shop.dynamodb,
+        loses=lambda _: False,
+        before=lambda: carts.add(shop.dynamodb, shoppers[whose], Line("LATE", 1), days=DAYS),
+    )
+    await carts.merge(network.dynamodb, shoppers["guest"], shoppers["account"], days=DAYS)
+    assert await cart_of(shop, shoppers["account"]) == {"A": 1, "B": 1, "LATE": 1}
+    assert await cart_of(shop, shoppers["guest"]) == {}
+
+
+async def test_a_change_to_a_cart_that_is_merged_away_begins_a_new_one(shop: Shop) -> None:
+    guest, account = a_shopper(), a_shopper()
+    await fill(shop, guest, A=1)
+    network = Network(shop.dynamodb, loses=lambda _: False, before=lambda: carts.merge(shop.dynamodb, guest, account, days=DAYS))
+    await carts.add(network.dynamodb, guest, Line("LATE", 1), days=DAYS)
+    assert (await cart_of(shop, guest), await cart_of(shop, account)) == ({"LATE": 1}, {"A": 1})
 
 
 async def test_taking_out_what_was_bought_counts_once_when_the_answer_is_lost(shop: Shop) -> None:
