@@ -174,7 +174,7 @@ def _matching(query: SearchQuery, meaning: Meaning, *, without: str = "") -> str
 
 def _is_broad(query: SearchQuery, meaning: Meaning, total: int) -> bool:
     """Whether walking an index in the wanted order meets enough products soon; otherwise all matches are sorted."""
-    if query.sort == "relevance" or (query.sort != "name" and query.sort != "newest" and meaning.priced < meaning.in_shop):
+    if query.sort == "relevance" or (query.sort not in {"name", "newest"} and meaning.priced < meaning.in_shop):
         return False
     return total > min(COUNTED_MAX, max(BROAD_MIN, meaning.in_shop // BROAD_SHARE))
 

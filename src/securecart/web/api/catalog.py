@@ -8,7 +8,7 @@ from typing import Annotated
 from litestar import Response, get
 from litestar.enums import MediaType
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import HeaderParameter
+from litestar.params import HeaderParameter, QueryParameter
 
 from securecart import catalog
 from securecart.app import Shop
@@ -21,13 +21,13 @@ ASK_AGAIN = "public, max-age=0, must-revalidate"
 
 IfNoneMatch = Annotated[str | None, HeaderParameter(name="If-None-Match", description="The ETag of a copy that you have.")]
 
-Facets = Annotated[list[str] | None, Parameter(query="facet", description="Name=value; repeat it to choose several.")]
-SortBy = Annotated[str, Parameter(description="relevance, price_asc, price_desc, newest or name")]
-After = Annotated[str | None, Parameter(description="The `next` of the page before.")]
+Facets = Annotated[list[str] | None, QueryParameter(name="facet", description="Name=value; repeat it to choose several.")]
+SortBy = Annotated[str, QueryParameter(description="relevance, price_asc, price_desc, newest or name")]
+After = Annotated[str | None, QueryParameter(description="The `next` of the page before.")]
 
 
 @get("/api/products", tags=["catalog"])
-async def list_products(
+async def list_products(  # noqa: PLR0913, PLR0917 - one argument a query parameter
     shop: Shop,
     q: str = "",
     category: str = "",
