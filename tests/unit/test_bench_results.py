@@ -15,6 +15,7 @@ from bench.harness import BenchFailed, Options, Result
 from bench.load import Load
 from securecart.cli import bench as commands
 from securecart.errors import DataMissing, NotRunning
+from securecart.web import limits
 
 
 def load_of(*took_ms: int, seconds: float = 1.0, cpu_s: float = 0.0) -> Load:
@@ -78,6 +79,10 @@ def test_a_section_is_written_between_its_markers_and_nowhere_else() -> None:
 def test_the_page_of_benchmarks_says_what_the_kept_results_say() -> None:
     page = report.PAGE.read_text(encoding="utf-8")
     assert report.page_with(page, report.kept()) == page, "run `securecart bench record`"
+
+
+def test_the_benches_present_the_key_that_the_rate_limits_ask_for() -> None:
+    assert harness.INTERNAL_KEY_HEADER == limits.INTERNAL_KEY_HEADER
 
 
 def test_a_bench_says_when_no_shop_runs(tmp_path: Path) -> None:
