@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Annotated
 
 from litestar import get, post
+from litestar.datastructures import ResponseHeader
 from litestar.di import Provide
 from msgspec import Meta, Struct
 
@@ -69,16 +70,18 @@ async def session_to_leave(request: AnyRequest, shop: Shop) -> Session | None:
 
 
 LEAVING = {"session": Provide(session_to_leave)}
+# What is answered here is a secret or personal: no cache on the way may keep it.
+PRIVATE = [ResponseHeader(name="Cache-Control", value="no-store", documentation_only=False)]
 
 
-@post("/api/sessions", guards=[limit("sessions", 120)], tags=["shoppers"])
+@post("/api/sessions", response_headers=PRIVATE, guards=[limit("sessions", 120)], tags=["shoppers"])
 async def start_session(shop: Shop) -> GuestSession:
     """Begin to shop as a guest."""
     session = await sessions.start_guest(shop.dynamodb, days=shop.settings.session_days)
     return GuestSession(session.token, session.shopper_id, session.expires_at)
 
 
-@post("/api/accounts", dependencies=LEAVING, guards=[limit("register", 20)], tags=["shoppers"])
+@post("/api/accounts", response_headers=PRIVATE, dependencies=LEAVING, guards=[limit("register", 20)], tags=["shoppers"])
 async def register(shop: Shop, session: Session | None, data: Registration) -> SignedIn:
     """Open an account and log in; a guest's cart comes along, and the guest's token ends."""
     password_hash = await accounts.hash_password(data.password)
@@ -88,7 +91,14 @@ async def register(shop: Shop, session: Session | None, data: Registration) -> S
     return SignedIn(signed_in.token, signed_in.expires_at, account)
 
 
-@post("/api/login", status_code=HTTPStatus.OK, dependencies=LEAVING, guards=[limit("login", 20)], tags=["shoppers"])
+@post(
+    "/api/login",
+    response_headers=PRIVATE,
+    status_code=HTTPStatus.OK,
+    dependencies=LEAVING,
+    guards=[limit("login", 20)],
+    tags=["shoppers"],
+)
 async def log_in(shop: Shop, session: Session | None, data: LogIn) -> SignedIn:
     """Log in under a new token; a guest's cart joins the account's, and the guest's token ends."""
     account = await accounts.authenticate(shop.database, data.email, data.password)
@@ -102,7 +112,7 @@ async def log_out(shop: Shop, session: Session | None) -> None:
     await sign_out(shop, session)
 
 
-@get("/api/me", tags=["shoppers"])
+@get("/api/me", response_headers=PRIVATE, tags=["shoppers"])
 async def who_am_i(shop: Shop, shopper: Session) -> Shopper:
     """The shopper behind the token."""
     if shopper.account_id is None:

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Annotated
 
 from litestar import Response, delete, get, post, put
-from litestar.params import HeaderParameter
+from litestar.params import HeaderParameter, QueryParameter
 from msgspec import Meta, Struct
 
 from securecart import carts, catalog
@@ -17,7 +17,7 @@ from securecart.carts import Cart
 from securecart.catalog import PricedItem
 from securecart.errors import BadInput, CartChanged, PreconditionFailed
 from securecart.sessions import Session
-from securecart.values import CurrencyCode, Line, Money
+from securecart.values import Line, Money
 from securecart.web.limits import limit
 
 __all__ = ["CartLine", "CartView", "routes", "view_of"]
@@ -26,6 +26,7 @@ IfMatch = Annotated[
     str | None,
     HeaderParameter(name="If-Match", description="The cart's version, as its ETag gave it; 412 when the cart has changed since."),
 ]
+Currency = Annotated[str | None, QueryParameter(pattern="^[A-Z]{3}$", description="ISO 4217 code; the shop's own when left out.")]
 
 
 class CartLine(Struct, frozen=True):
@@ -61,7 +62,7 @@ class NewQuantity(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @get("/api/cart", tags=["cart"])
-async def show(shop: Shop, shopper: Session, currency: CurrencyCode | None = None) -> Response[CartView]:
+async def show(shop: Shop, shopper: Session, currency: Currency = None) -> Response[CartView]:
     """The cart at today's prices."""
     return await _answer(shop, await carts.load(shop.dynamodb, shopper.shopper_id), currency)
 
