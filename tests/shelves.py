@@ -93,9 +93,11 @@ SHELVES = {good.title: (good.sku, good.slug) for good in GOODS}
 
 
 async def stock_shelves(shop: Shop) -> None:
-    """Import every product and receive its stock."""
+    """Import every product and receive its stock; nothing happens when it was done before."""
     report = await import_products(shop.database, shop.cache, [_as_product(good) for good in GOODS])
-    assert (report.created, report.rejections) == (len(GOODS), 0), report
+    assert report.rejections == 0, report.rejected
+    if not report.created:
+        return
     async with shop.database.transaction() as tx:
         await inventory.receive(tx, [Receipt(good.sku, good.stock) for good in GOODS if good.stock])
 

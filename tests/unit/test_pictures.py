@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.resources import files
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 from hypothesis import given
@@ -45,7 +45,11 @@ def test_words_choose_the_motif_and_the_products_own_words_come_first(category: 
 
 
 def test_every_motif_is_drawn_and_every_drawing_is_used() -> None:
-    drawn = {entry.name.removesuffix(".svg") for entry in files("securecart.web.storefront").joinpath("motifs").iterdir() if entry.name.endswith(".svg")}
+    drawn = {
+        entry.name.removesuffix(".svg")
+        for entry in files("securecart.web.storefront").joinpath("motifs").iterdir()
+        if entry.name.endswith(".svg")
+    }
     chosen = {motif_of("", word).name for motif in pictures._motifs() for word in motif.words}
     assert chosen == {name for name in drawn if not name.startswith("label-")}
     assert len(drawn) - len(chosen) == pictures.LABELS
@@ -58,8 +62,10 @@ def test_no_word_stands_behind_one_that_always_wins() -> None:
 
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_any_slug_gives_a_picture_that_holds_nothing_but_shapes(category: str, slug: str) -> None:
-    root = ElementTree.fromstring(draw(category, slug))
+    root = ET.fromstring(draw(category, slug))
     assert root.tag == f"{SVG}svg"
     assert root.get("viewBox") == "0 0 400 400"
-    assert {element.tag for element in root.iter()} <= {f"{SVG}{name}" for name in ("svg", "g", "path", "rect", "circle", "ellipse")}
+    assert {element.tag for element in root.iter()} <= {
+        f"{SVG}{name}" for name in ("svg", "g", "path", "rect", "circle", "ellipse")
+    }
     assert not [name for element in root.iter() for name in element.attrib if name.startswith("on") or "href" in name]

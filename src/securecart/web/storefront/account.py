@@ -125,7 +125,7 @@ async def list_orders(request: AnyRequest, shop: Shop, session: Session | None) 
 
 async def _ask(here: Visit, template: str, form: Form, status: int = 200) -> Response[str]:
     """The form, for a visitor who has a session from here on, so that the form can carry its token."""
-    after = forms.local_path(form.values.get("next") or here.request.query_params.get("next", ""), HOME)
+    after = forms.local_path(form.values.get("next") or str(here.request.query_params.get("next", "")), HOME)
     if here.session is not None and here.session.account_id is not None:
         return see_other(here, after)
     await here.need_session()

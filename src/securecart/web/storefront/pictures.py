@@ -66,7 +66,7 @@ def motif_of(category: str, slug: str) -> Motif:
 
 def _colours(hue: int, digest: bytes) -> dict[str, str]:
     """The colours of one picture, near its motif's hue."""
-    hue = (hue + digest[0] % 37 - 18) % 360
+    hue = (hue + digest[0] % 25 - 12) % 360
     other = (hue + (150, 195, 32, 330, 48)[digest[1] % 5]) % 360
     strength, depth = (72, 56) if hue in SUNNY else (50, 46)
     depth += digest[2] % 10
