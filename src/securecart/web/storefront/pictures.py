@@ -54,14 +54,15 @@ def draw(category: str, slug: str) -> bytes:
 
 
 def motif_of(category: str, slug: str) -> Motif:
-    """The first motif that one of the product's words chooses, else one of its category's words, else the last one."""
-    for text in (slug, category):
-        words = set(re.findall(r"[a-z]+", text.lower()))
-        singular = {ending.sub(instead, word) for word in words for ending, instead in PLURALS}
-        for motif in _motifs():
-            if motif.words & (words | singular):
-                return motif
-    return _motifs()[-1]
+    """The motif of the last telling word of the product, else of its category, else of a word that says less."""
+    telling, vague = _motifs()
+    for table in (telling, vague):
+        for text in (slug, category):
+            for word in reversed(re.findall(r"[a-z]+", text.lower())):
+                forms = {word, *(ending.sub(instead, word) for ending, instead in PLURALS)}
+                if found := next((motif for motif in table if motif.words & forms), None):
+                    return found
+    return vague[-1]
 
 
 def _colours(hue: int, digest: bytes) -> dict[str, str]:
@@ -86,7 +87,12 @@ def _drawing(name: str) -> str:
 
 
 @cache
-def _motifs() -> tuple[Motif, ...]:
+def _motifs() -> tuple[tuple[Motif, ...], tuple[Motif, ...]]:
+    """The table's rows with telling words and those with vague ones (marked ~)."""
     table = files(__package__).joinpath("motifs", "words.txt").read_text(encoding="utf-8")
     rows = [[cell.strip() for cell in line.split("|")] for line in table.splitlines() if line and not line.startswith("#")]
-    return tuple(Motif(name, int(hue), int(shadow), frozenset(words.split())) for name, hue, shadow, words in rows)
+    motifs: dict[str, list[Motif]] = {mark: [] for mark in ("", "~")}
+    for name, hue, shadow, words in rows:
+        mark = "~" if name.startswith("~") else ""
+        motifs[mark].append(Motif(name.lstrip("~"), int(hue), int(shadow), frozenset(words.split())))
+    return tuple(motifs[""]), tuple(motifs["~"])
