@@ -6,7 +6,7 @@ the cache and be a minute or two old.
 """
 
 from securecart.catalog.actions import category_tree, price, price_cached, product, product_json
-from securecart.catalog.importing import import_products
+from securecart.catalog.importing import column_map, import_products, read_products
 from securecart.catalog.model import (
     CachedPage,
     CategoryCount,
@@ -45,10 +45,12 @@ __all__ = [
     "SearchResults",
     "Variant",
     "category_tree",
+    "column_map",
     "import_products",
     "price",
     "price_cached",
     "product",
     "product_json",
+    "read_products",
     "search",
 ]

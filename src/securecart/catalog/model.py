@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-from securecart.values import CurrencyCode, Money, Sku, Text
+from securecart.values import CurrencyCode, Money, Sku
 
 LIMIT_MAX = 100
 
@@ -145,12 +145,12 @@ class NewProduct(Struct, frozen=True):
     """A product as a source gives it; `categories` are names from the top down, `line` is where its source has it."""
 
     slug: Annotated[str, Meta(min_length=1, max_length=120, pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
-    title: Text
+    title: Annotated[str, Meta(min_length=1, max_length=500)]
     variants: Annotated[list[NewVariant], Meta(min_length=1, max_length=200)]
     description: Annotated[str, Meta(max_length=20_000)] = ""
     brand: Annotated[str, Meta(max_length=120)] = ""
     categories: Annotated[list[Name], Meta(max_length=8)] = field(default_factory=list)
-    attributes: dict[Name, Annotated[str, Meta(max_length=2_000)]] = field(default_factory=dict)
+    attributes: dict[Name, Annotated[str, Meta(max_length=10_000)]] = field(default_factory=dict)
     tax_class: Annotated[str, Meta(min_length=1, max_length=40)] = "standard"
     image_url: Annotated[str, Meta(max_length=500)] = ""
     active: bool = True

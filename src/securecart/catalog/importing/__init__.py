@@ -5,5 +5,7 @@ or not at all. What has not changed since the last import is recognised by its d
 """
 
 from securecart.catalog.importing.actions import import_products
+from securecart.catalog.importing.columns import column_map
+from securecart.catalog.importing.reading import read_products
 
-__all__ = ["import_products"]
+__all__ = ["column_map", "import_products", "read_products"]

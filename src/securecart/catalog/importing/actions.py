@@ -31,6 +31,10 @@ WHOLE_SHOP = 0
 
 Source = Iterable[NewProduct | Rejected] | AsyncIterable[NewProduct | Rejected]
 
+_SAID_BETTER = {
+    "slug": "only a to z, 0 to 9 and single dashes between them",
+    "variants": "a SKU has letters, digits and . _ / - only, a currency is three capital letters",
+}
 _encoder = msgspec.msgpack.Encoder(order="deterministic")
 _decoder = msgspec.msgpack.Decoder(NewProduct)
 
@@ -240,10 +244,20 @@ def _take(iterator: Any) -> list[NewProduct | Rejected]:
     return list(islice(iterator, BATCH_PRODUCTS))
 
 
+def readable(error: msgspec.ValidationError) -> str:
+    """Which field of a product does not fit, and how."""
+    reason, _, path = str(error).partition(" - at `$.")
+    field = path.rstrip("`") or "product"
+    return f"{field}: {_SAID_BETTER.get(field.partition('[')[0], reason) if 'regex' in reason else reason}"
+
+
 def _digest(product: NewProduct) -> bytes:
     """What the product is recognised by; `ValueError` says why it cannot be sold."""
     packed = _encoder.encode(msgspec.structs.replace(product, line=0))
-    _decoder.decode(packed)  # a struct made in code was never held against its constraints
+    try:
+        _decoder.decode(packed)  # a struct made in code was never held against its constraints
+    except msgspec.ValidationError as error:
+        raise ValueError(readable(error)) from error
     texts = [product.title, product.description, product.brand, product.tax_class, product.image_url, *product.categories]
     texts += [variant.title for variant in product.variants]
     if any("\0" in text for text in (*texts, *product.attributes, *product.attributes.values())):
