@@ -20,7 +20,7 @@ BASKETS = 36
 SHOPPERS = 4
 
 
-def silent(_done: int, _total: int) -> None:
+def silent(_stage: str, _done: int, _total: int) -> None:
     """No progress bar."""
 
 
@@ -86,7 +86,7 @@ async def test_a_replay_cut_short_goes_on_and_neither_loses_nor_doubles(
 ) -> None:
     stop = asyncio.Event()
 
-    def watch(done: int, _total: int) -> None:
+    def watch(_stage: str, done: int, _total: int) -> None:
         if done >= BASKETS // 3:
             stop.set()
 

@@ -12,7 +12,7 @@ import msgspec
 import typer
 import uvloop
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from securecart import demo, settings
@@ -36,7 +36,7 @@ def load(
     as_json: JsonOption = False,
 ) -> None:
     """Fill the shop with 92,331 real groceries, named, priced and in stock. Safe to repeat and to interrupt."""
-    with _bar("product") as progress:
+    with _bar() as progress:
         report = asyncio.run(
             demo.load_goods(settings.load(home), demo.files(), only_if_empty=if_empty, again=again, progress=progress)
         )
@@ -65,7 +65,7 @@ def replay(
     """
     loaded = settings.load(home)
     try:
-        with _bar("basket") as progress:
+        with _bar() as progress:
             day = since.date() if since else None
             report = uvloop.run(
                 demo.buy_baskets(loaded, demo.files(), limit=baskets, since=day, shoppers=shoppers, progress=progress)
@@ -82,23 +82,25 @@ def replay(
 
 
 @contextmanager
-def _bar(noun: str) -> Iterator[demo.Progress]:
-    """A progress bar on a terminal, nothing elsewhere."""
+def _bar() -> Iterator[demo.Progress]:
+    """A bar for each stage on a terminal, nothing elsewhere."""
     columns = (
-        TextColumn("  [progress.description]{task.description}"),
+        TextColumn("  {task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TaskProgressColumn(show_speed=True),
-        TimeElapsedColumn(),
         TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
     )
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
-        task = bar.add_task(f"{noun}s", total=None, rate="")
+        stages = {"": bar.add_task("reading the files", total=None, rate="")}
 
-        def show(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-            speed = bar.tasks[0].speed
-            bar.update(task, rate=f"{speed:,.0f} {noun}s/s" if speed else "")
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in stages:
+                bar.update(stages[""], visible=False)
+                stages[stage] = bar.add_task(stage, total=total, completed=done, rate="")
+            bar.update(stages[stage], completed=done)
+            speed = next(task.speed for task in bar.tasks if task.id == stages[stage])
+            bar.update(stages[stage], rate=f"{speed:,.0f}/s" if speed else "")
 
         yield show
 

@@ -22,7 +22,8 @@ from securecart.stores.postgres import Database, Read, statements_of, value
 __all__ = ["LoadReport", "Progress", "is_loaded", "load_goods", "prices_of", "products_of", "targets_of"]
 
 SQL = statements_of(__package__)
-Progress = Callable[[int, int], None]
+# told which stage is how far: "products", 250, 92331
+Progress = Callable[[str, int, int], None]
 
 # What a US dollar is worth in the other currencies: the year's averages, rounded.
 RATES: dict[str, Decimal] = {"USD": Decimal(1), "EUR": Decimal("0.89"), "GBP": Decimal("0.78")}
@@ -45,13 +46,12 @@ class LoadReport(Struct, frozen=True):
     skipped: str = ""
 
 
-async def is_loaded(settings: Settings, files: Files) -> bool:
-    """Whether every good of the demo is in the shop and in stock: a look at the last one, which is loaded last."""
-    last = source.last_product(files)
+async def is_loaded(settings: Settings) -> bool:
+    """Whether a load has ended: goods are received in order once all products are in, so the last one's show it."""
     database = await postgres.connect(settings.postgres_url, pool_size=1)
     try:
         async with database.read() as read:
-            return bool(await value(read, SQL["is_stocked"], sku_of(last)))
+            return bool(await value(read, SQL["is_loaded"]))
     finally:
         await database.close()
 
@@ -63,7 +63,7 @@ async def load_goods(
     if not settings.postgres_url:
         raise NotRunning(home=str(settings.home_path))
     began = time.perf_counter()
-    if not again and await is_loaded(settings, files):
+    if not again and await is_loaded(settings):
         return LoadReport(skipped="the demo's goods are all there; --again compares every one")
     database = await postgres.connect(settings.postgres_url, pool_size=4)
     memory = cache.connect(settings.valkey_url)
@@ -73,10 +73,12 @@ async def load_goods(
         known = source.items(files)
         sales = source.count_sales(files)
         goods = products_of(known, source.prices(known, sales))
-        done = await catalog.import_products(database, memory, goods, progress=lambda far: progress(_taken(far), len(known)))
+        done = await catalog.import_products(
+            database, memory, goods, progress=lambda far: progress("products", _taken(far), len(known))
+        )
         if done.rejections:
             raise DataMissing(problem=f"{done.rejections} of the demo's goods were refused; the first: {done.rejected[0].reason}")
-        received = await _receive(database, targets_of(known, sales.units))
+        received = await _receive(database, targets_of(known, sales.units), progress)
     finally:
         await memory.close()
         await database.close()
@@ -139,7 +141,7 @@ def _description(name: Name, *, own: bool) -> str:
     return f"{what}{whose} You find it under {name.category} in {name.aisle}."
 
 
-async def _receive(database: Database, targets: Sequence[Receipt]) -> int:
+async def _receive(database: Database, targets: Sequence[Receipt], progress: Progress) -> int:
     """Bring what was received up to the targets; the units that were missing."""
     async with database.transaction() as tx:
         await inventory.add_location(tx, *SECOND)
@@ -151,6 +153,7 @@ async def _receive(database: Database, targets: Sequence[Receipt]) -> int:
             if missing:
                 await inventory.receive(tx, missing)
         missing_in_all += sum(receipt.quantity for receipt in missing)
+        progress("stock", start + len(batch), len(targets))
     return missing_in_all
 
 

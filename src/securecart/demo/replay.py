@@ -40,7 +40,8 @@ ATTEMPTS_MAX = 5
 PAID = frozenset({"paid", "partially_refunded", "refunded"})
 
 T = TypeVar("T")
-Progress = Callable[[int, int], None]
+# told which stage is how far: "baskets", 25, 3000
+Progress = Callable[[str, int, int], None]
 
 
 class Percentiles(Struct, frozen=True):
@@ -154,13 +155,13 @@ async def buy_baskets(
     keys = [key_of(basket.basket_id) for basket in baskets]
     bought = await _patiently(settings, lambda read: _bought(read, keys, baskets))
     todo = [basket for basket in baskets if key_of(basket.basket_id) not in bought]
-    progress(len(bought), len(baskets))
+    progress("baskets", len(bought), len(baskets))
 
     times = Times()
     began = time.perf_counter()
     tokens = Path(settings.home_path) / SESSIONS_FILE
     async with connect(settings.web_url, settings.internal_key, tokens=tokens, connections=shoppers) as client:
-        await _shop(client, todo, times, shoppers, lambda done: progress(len(bought) + done, len(baskets)))
+        await _shop(client, todo, times, shoppers, lambda done: progress("baskets", len(bought) + done, len(baskets)))
     seconds = time.perf_counter() - began
 
     recorded = await _patiently(settings, lambda read: _recorded(read, keys))
@@ -281,7 +282,7 @@ def _wish(household: int, total: int) -> Wish:
 
 
 async def _bought(read: Read, keys: list[str], baskets: list[Basket]) -> frozenset[str]:
-    if baskets and not await value(read, SQL["is_stocked"], sku_of(baskets[0].lines[0][0])):
+    if baskets and not await value(read, SQL["is_known"], sku_of(baskets[0].lines[0][0])):
         raise DataMissing(problem="The demo's goods are not in the shop. Run `securecart demo load` first.")
     return frozenset(row["key"] for row in await read.fetch(SQL["baskets_bought"], keys))
 

@@ -39,7 +39,6 @@ __all__ = [
     "count_sales",
     "files",
     "items",
-    "last_product",
     "prices",
     "seconds_of",
     "sku_of",
@@ -117,12 +116,6 @@ def items(source: Files) -> list[Item]:
         (Item(number, maker or 0, *(text or "" for text in texts)) for number, maker, *texts in found),
         key=lambda item: item.product_id,
     )
-
-
-def last_product(source: Files) -> int:
-    """The highest product number, without reading the rest."""
-    highest: int = _compute().max(_read(source.products, ("product_id",))["product_id"]).as_py()
-    return highest
 
 
 def sellable(source: Files) -> frozenset[int]:
