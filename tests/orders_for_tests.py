@@ -73,7 +73,10 @@ async def a_product(database: Database, *, price_minor: int = 100, stock: int = 
     sku = a_sku()
     async with database.transaction() as tx:
         product = await tx.fetchval(
-            "INSERT INTO product (slug, title, tax_class) VALUES ($1, $2, $3) RETURNING id", sku.lower(), f"Thing {sku}", tax_class
+            "INSERT INTO product (slug, title, tax_class) VALUES ($1, $2, $3) RETURNING id",
+            sku.lower(),
+            f"Thing {sku}",
+            tax_class,
         )
         await tx.execute("INSERT INTO variant (sku, product_id) VALUES ($1, $2)", sku, product)
         await tx.execute("INSERT INTO price (sku, currency, amount_minor) VALUES ($1, 'USD', $2)", sku, price_minor)

@@ -23,7 +23,9 @@ CurrencyCode = Annotated[str, Meta(pattern=r"^[A-Z]{3}$", description="ISO 4217 
 CountryCode = Annotated[str, Meta(pattern=r"^[A-Z]{2}$", description="ISO 3166-1 alpha-2 country code")]
 Sku = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Quantity = Annotated[int, Meta(ge=1, le=999)]
-Text = Annotated[str, Meta(min_length=1, max_length=200)]
+# no control characters: they cannot be printed on a parcel, and some cannot be stored
+Text = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+ShortText = Annotated[str, Meta(max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 
 class Money(Struct, frozen=True):
@@ -53,10 +55,10 @@ class Address(Struct, frozen=True, omit_defaults=True):
     name: Text
     line1: Text
     city: Text
-    postcode: Annotated[str, Meta(min_length=1, max_length=20)]
+    postcode: Annotated[str, Meta(min_length=1, max_length=20, pattern=r"^[^\x00-\x1f\x7f]+$")]
     country: CountryCode
-    line2: Annotated[str, Meta(max_length=200)] = ""
-    region: Annotated[str, Meta(max_length=100)] = ""
+    line2: ShortText = ""
+    region: ShortText = ""
 
 
 def encode_cursor(*position: Any) -> str:

@@ -31,12 +31,22 @@ async def receive(database: Database, *receipts: Receipt) -> None:
         await inventory.receive(tx, receipts)
 
 
+async def open_and_reserve(database: Database, *lines: Line) -> int:
+    async with database.transaction() as tx:
+        order = await a_pending_order(tx, *lines)
+        await inventory.reserve(tx, order, lines, until=soon())
+    return order
+
+
+async def write(database: Database, statement: str, *arguments: object) -> None:
+    async with database.transaction() as tx:
+        await tx.execute(statement, *arguments)
+
+
 async def test_a_reservation_draws_on_every_location(database: Database) -> None:
     sku = a_sku()
     await receive(database, Receipt(sku, 5), Receipt(sku, 3, "annex"))
-    async with database.transaction() as tx:
-        order = await a_pending_order(tx, Line(sku, 7))
-        await inventory.reserve(tx, order, [Line(sku, 7)], until=soon())
+    await open_and_reserve(database, Line(sku, 7))
     assert [(level.location, level.reserved) for level in await books(database, sku)] == [("main", 5), ("annex", 2)]
 
 
@@ -44,9 +54,7 @@ async def test_several_lines_of_one_sku_count_together(database: Database) -> No
     sku = a_sku()
     await receive(database, Receipt(sku, 5))
     with pytest.raises(OutOfStock) as refused:
-        async with database.transaction() as tx:
-            order = await a_pending_order(tx, Line(sku, 3))
-            await inventory.reserve(tx, order, [Line(sku, 3), Line(sku, 3)], until=soon())
+        await open_and_reserve(database, Line(sku, 3), Line(sku, 3))
     assert [(short.sku, short.wanted, short.available) for short in refused.value.facts["shortages"]] == [(sku, 6, 5)]
 
 
@@ -54,17 +62,13 @@ async def test_one_short_line_reserves_nothing_of_the_others(database: Database)
     plenty, scarce = a_sku(), a_sku()
     await receive(database, Receipt(plenty, 100), Receipt(scarce, 1))
     with pytest.raises(OutOfStock, match=scarce):
-        async with database.transaction() as tx:
-            order = await a_pending_order(tx, Line(plenty, 1))
-            await inventory.reserve(tx, order, [Line(plenty, 1), Line(scarce, 2)], until=soon())
+        await open_and_reserve(database, Line(plenty, 1), Line(scarce, 2))
     assert (await books(database, plenty))[0].reserved == 0
 
 
 async def test_a_sku_that_never_had_stock_is_out_of_stock(database: Database) -> None:
     with pytest.raises(OutOfStock):
-        async with database.transaction() as tx:
-            order = await a_pending_order(tx, Line("NEVER-SEEN", 1))
-            await inventory.reserve(tx, order, [Line("NEVER-SEEN", 1)], until=soon())
+        await open_and_reserve(database, Line("NEVER-SEEN", 1))
 
 
 async def test_selling_releasing_and_restocking_keep_the_books(database: Database) -> None:
@@ -86,9 +90,7 @@ async def test_selling_releasing_and_restocking_keep_the_books(database: Databas
 async def test_each_verb_done_twice_counts_once(database: Database) -> None:
     sku = a_sku()
     await receive(database, Receipt(sku, 9))
-    async with database.transaction() as tx:
-        order = await a_pending_order(tx, Line(sku, 4))
-        await inventory.reserve(tx, order, [Line(sku, 4)], until=soon())
+    order = await open_and_reserve(database, Line(sku, 4))
     for verb in (inventory.sell, inventory.sell, inventory.release):
         async with database.transaction() as tx:
             await verb(tx, order)
@@ -105,9 +107,7 @@ async def test_a_race_for_the_last_units_has_exactly_as_many_winners(database: D
 
     async def buy() -> bool:
         try:
-            async with database.transaction() as tx:
-                order = await a_pending_order(tx, Line(sku, 1))
-                await inventory.reserve(tx, order, [Line(sku, 1)], until=soon())
+            await open_and_reserve(database, Line(sku, 1))
         except OutOfStock:
             return False
         return True
@@ -137,12 +137,10 @@ async def test_the_database_itself_refuses_to_oversell(database: Database) -> No
     sku = a_sku()
     await receive(database, Receipt(sku, 1))
     with pytest.raises(asyncpg.CheckViolationError, match="stock_never_oversold"):
-        async with database.transaction() as tx:
-            await tx.execute("UPDATE stock SET sold = 2 WHERE sku = $1", sku)
+        await write(database, "UPDATE stock SET sold = 2 WHERE sku = $1", sku)
 
 
 async def test_goods_for_an_unknown_location_name_the_field(database: Database) -> None:
     with pytest.raises(BadInput, match="moon") as refused:
-        async with database.transaction() as tx:
-            await inventory.receive(tx, [Receipt(a_sku(), 1, "moon")])
+        await receive(database, Receipt(a_sku(), 1, "moon"))
     assert refused.value.field == "location"

@@ -104,6 +104,8 @@ async def test_too_little_stock_is_409_and_names_the_sku(client: Client, shop: S
         ({"currency": "usd"}, "currency"),
         ({"shipping_address": {"name": "Ada"}}, "shipping_address"),
         ({"coupon": "FREE"}, "coupon"),
+        ({"email": "nul\0@example.com"}, "email"),
+        ({"shipping_address": {**msgspec.to_builtins(ADDRESS), "city": "\0"}}, "city"),
     ],
 )
 async def test_bad_input_names_its_field_and_orders_nothing(

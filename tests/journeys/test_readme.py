@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
-import subprocess
 from pathlib import Path
 
 from securecart.app import Shop
@@ -19,14 +19,14 @@ async def test_the_curl_walk_buys_something_once(shop: Shop, shop_url: str) -> N
     assert found is not None
     script = found[1]
     last = found[1][found[1].index("curl -s -X POST $SHOP/api/checkout") :]
-    done = subprocess.run(
-        ["bash", "-euc", f"{script}\necho\n{last}"],
+    shell = await asyncio.create_subprocess_exec(
+        *("bash", "-euc", f"{script}\necho\n{last}"),
         env={"SHOP": shop_url, "SKU": sku, "PATH": "/usr/bin:/bin:/usr/local/bin"},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=30,
+        stdout=asyncio.subprocess.PIPE,
     )
-    first, second = [json.loads(line[line.index('{"number"') :]) for line in done.stdout.splitlines() if '{"number"' in line]
+    printed, _ = await asyncio.wait_for(shell.communicate(), 30)
+    assert shell.returncode == 0
+    lines = printed.decode().splitlines()
+    first, second = [json.loads(line[line.index('{"number"') :]) for line in lines if '{"number"' in line]
     assert first == second
     assert (first["status"], first["total"]["amount_minor"]) == ("paid", 398)

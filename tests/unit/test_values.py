@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import string
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -36,10 +37,8 @@ def test_a_cursor_gives_back_the_position_it_was_made_of(number: int, text: str)
 
 @given(st.text(max_size=40))
 def test_a_made_up_cursor_is_bad_input_and_nothing_worse(cursor: str) -> None:
-    try:
-        decode_cursor(cursor, int)
-    except BadInput as refused:
-        assert refused.field == "after"
+    with suppress(BadInput):
+        assert isinstance(decode_cursor(cursor, int)[0], int)
 
 
 def test_an_order_number_can_be_read_out_and_is_not_guessable() -> None:

@@ -34,7 +34,7 @@ class Till(Struct, frozen=True):
 class PlaceOrder(Struct, frozen=True, forbid_unknown_fields=True):
     """A shopper's wish to buy what is in the cart. It names no price: the catalogue does."""
 
-    email: Annotated[str, Meta(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$", max_length=254)]
+    email: Annotated[str, Meta(pattern=r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+\.[^@\s\x00-\x1f]+$", max_length=254)]
     shipping_address: Address
     shipping_method: Annotated[str, Meta(max_length=50)]
     payment_token: Annotated[str, Meta(min_length=1, max_length=200)]

@@ -21,7 +21,7 @@ from securecart.payments import Charge
 from securecart.sessions import Session
 from securecart.stores.postgres import Database, Transaction, rows, statements_of
 from securecart.telemetry import log
-from securecart.values import Money
+from securecart.values import Line, Money
 
 SQL = statements_of(__package__)
 
@@ -93,7 +93,7 @@ async def _open(till: Till, shopper: Session, wish: PlaceOrder, key: str, bill: 
     async with till.database.transaction() as tx:
         opened = await orders.open_order(tx, order)
         if opened.fresh:
-            await inventory.reserve(tx, opened.id, order.lines, until=until)
+            await inventory.reserve(tx, opened.id, [Line(line.sku, line.quantity) for line in order.lines], until=until)
             await payments.expect(tx, opened.id, bill.total, gateway=till.gateway.name)
     return opened
 

@@ -9,7 +9,7 @@ from typing import Any, NewType, TypeVar
 import asyncpg
 import msgspec
 
-from securecart.errors import StoreAway
+from securecart.errors import BadInput, StoreAway
 from securecart.stores.postgres.statements import Statement
 
 Connection = asyncpg.pool.PoolConnectionProxy
@@ -32,6 +32,8 @@ AWAY = (
     asyncpg.TooManyConnectionsError,
     asyncpg.InterfaceError,
 )
+
+UNSTORABLE = (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError)
 
 
 class Database:
@@ -67,6 +69,8 @@ class Database:
                 yield connection
         except AWAY as error:
             raise StoreAway(store="orders database", retry_after=2) from error
+        except UNSTORABLE as error:
+            raise BadInput(problem="The text holds a character that cannot be stored, such as NUL.") from error
 
 
 async def connect(url: str, *, pool_size: int = 10) -> Database:
