@@ -1,7 +1,9 @@
 # SecureCart: everything a fresh machine needs is done by `make up` and `make test`.
 
-PYTHON ?= $(shell command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3)
-UV := $(shell command -v uv || echo .uv/bin/uv)
+# The first that really runs and is new enough: a name on PATH may be a shim with nothing behind it.
+PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13 python3.14; do \
+  $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .uv/bin/uv)
 BIN := .venv/bin
 export UV_PYTHON_DOWNLOADS := never
 
@@ -51,7 +53,8 @@ browser: # the browser test needs Debian's Chromium; without it, it is skipped a
 
 .PHONY: .uv-is-there
 .uv-is-there: # uv, in the project's own folder where the machine has none
-	@command -v $(UV) >/dev/null || { \
+	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or newer is needed and was not found"; exit 1; }
+	@$(UV) --version >/dev/null 2>&1 || { \
 	  echo "fetching uv into .uv"; \
 	  $(PYTHON) -m venv .uv 2>/dev/null || { rm -rf .uv; $(PYTHON) -m venv --without-pip .uv && $(PYTHON) -m pip --version >/dev/null; } \
 	    || { echo "Python's venv or pip module is missing: apt-get install python3-venv"; exit 1; }; \

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 import time
 from types import TracebackType
 from typing import Self
@@ -14,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from securecart.engines import EngineStatus, Home, HomeStatus, Step
+from securecart.settings import Settings
 
 __all__ = ["Board", "engines_table", "err", "out", "say", "show_screen", "show_status"]
 
@@ -30,6 +34,7 @@ class Board:
     def __init__(self) -> None:
         self._began: dict[str, float] = {}
         self._lines: dict[str, Step] = {}
+        self._everything_runs = False
         self._live = Live(get_renderable=self._drawn, console=err, refresh_per_second=REFRESH_PER_SECOND, transient=True)
 
     def __enter__(self) -> Self:
@@ -39,7 +44,8 @@ class Board:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Take the board away and leave the terminal to what follows."""
+        """Take the board away and leave the terminal to what follows; from now on each step is news."""
+        self._everything_runs = True
         if err.is_terminal:
             self._live.stop()
 
@@ -47,7 +53,7 @@ class Board:
         """Take a step in."""
         self._began.setdefault(step.engine, time.monotonic())
         self._lines[step.engine] = step
-        if step.done and not (err.is_terminal and self._live.is_started):
+        if self._everything_runs or (step.done and not err.is_terminal):
             say(f"{step.engine} {step.text}")
 
     def _drawn(self) -> Group:
@@ -74,11 +80,13 @@ def show_screen(seen: HomeStatus, home: Home) -> None:
         ("API docs", f"{web}/api/docs"),
         ("Home", f"{home.path}  (data, logs, settings.json with the secrets)"),
     ]
+    program = "securecart" if shutil.which("securecart") else os.path.relpath(sys.argv[0])
+    there = "" if home.path == Settings().home_path else f" --home {home.path}"
     tries = [
-        ("securecart status", "what runs, how it is, its memory"),
-        ("securecart demo replay --baskets 300", "real households buy real baskets"),
-        ("securecart bench lookup", "how fast it is, beside its own limit"),
-        ("securecart down", "stop everything; the data stays"),
+        (f"{program} status{there}", "what runs, how it is, its memory"),
+        (f"{program} demo replay --baskets 300{there}", "real households buy real baskets"),
+        (f"{program} bench lookup{there}", "how fast it is, beside its own limit"),
+        (f"{program} down{there}", "stop everything; the data stays"),
     ]
     database = next((engine for engine in seen.engines if engine.name == "postgres" and engine.pid), None)
     if database is not None:
