@@ -39,7 +39,7 @@ COUNTED_MAX = 5_000  # so many are counted; beyond that the total says "at least
 EVERYTHING = "!'facet/-1'"
 # A search is broad, and its page found by walking an index, when more than this and one product in so many match.
 BROAD_MIN, BROAD_SHARE = 2_000, 20
-FEW = 3  # with fewer hits than this, the words are checked for typing errors
+FEW = 1  # with fewer hits than this, the words are checked for typing errors
 # Before every place in any order: prices and product numbers are far smaller, and both fit a bigint.
 NOWHERE, LOWEST_TIE = -1e16, -(2**62)
 

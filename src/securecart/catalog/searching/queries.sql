@@ -21,7 +21,7 @@ SELECT
 -- matches are ranked.
 SELECT product_id, number, product_id AS tie
 FROM (
-    SELECT product_id, -ts_rank('{0.05, 0.15, 0.4, 1.0}', search, $2::text::tsquery, 1)::float8 AS number
+    SELECT product_id, -ts_rank('{0.1, 0.1, 0.3, 1.0}', search, $2::text::tsquery)::float8 AS number
     FROM (SELECT product_id, search FROM shelf WHERE search @@ $1::text::tsquery LIMIT $6) AS matched
 ) AS ranked
 WHERE (number, product_id) > ($3::float8, $4::bigint)
