@@ -29,8 +29,8 @@ async def a_database(engines: Settings, name: str) -> AsyncIterator[Database]:
     admin = await asyncpg.connect(re.sub(r"//[^@]*@", f"//postgres:{password}@", engines.postgres_owner_url))
     await admin.execute(f'CREATE DATABASE "{name}" OWNER securecart_owner TEMPLATE template1')
     try:
-        await migrations.apply(engines.postgres_owner_url.replace("/securecart", f"/{name}"))
-        database = await postgres.connect(engines.postgres_url.replace("/securecart", f"/{name}"), pool_size=3)
+        await migrations.apply(_beside(engines.postgres_owner_url, name))
+        database = await postgres.connect(_beside(engines.postgres_url, name), pool_size=3)
         try:
             yield database
         finally:
@@ -57,3 +57,7 @@ def products(count: int, *, seed: int = 1) -> Iterator[NewProduct]:
             attributes={"Colour": colour, "Size": size},
             line=number,
         )
+
+
+def _beside(url: str, name: str) -> str:
+    return f"{url.rpartition('/')[0]}/{name}"

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from securecart.catalog import NewProduct, Rejected, column_map, read_products
@@ -155,6 +155,7 @@ BAD_JSON = (
 )
 
 
+@settings(derandomize=True, deadline=None)
 @given(st.lists(st.one_of(st.none(), st.sampled_from(BAD_JSON)), max_size=60))
 def test_exactly_the_bad_rows_are_rejected(flaws: list[str | None]) -> None:
     good = [json.dumps({"sku": f"S-{n}", "title": f"T {n}", "price.USD": "1.25"}) for n in range(len(flaws))]
@@ -164,6 +165,7 @@ def test_exactly_the_bad_rows_are_rejected(flaws: list[str | None]) -> None:
     assert [one.line for one in taken] == [n for n, flaw in enumerate(flaws, start=1) if not flaw]
 
 
+@settings(derandomize=True, deadline=None)
 @given(st.binary(max_size=400))
 def test_no_file_brings_the_reader_down(content: bytes) -> None:
     for one in read_products(io.BytesIO(content), []):
