@@ -22,7 +22,7 @@ import aiohttp
 import pytest
 from playwright.async_api import Browser, Page, async_playwright, expect
 
-from securecart import inventory
+from securecart import checkout, inventory
 from securecart.app import Shop
 from securecart.inventory import Receipt
 from tests.shelves import SHELVES, stock_shelves
@@ -38,6 +38,11 @@ PATIENCE_MS = 10_000
 
 # What is wrong with a page, one sentence a fault; run inside the page.
 FAULTS = (Path(__file__).with_name("page_faults.js")).read_text(encoding="utf-8")
+
+ALL_PICTURES = """() => Promise.all([...document.images].map((image) => {
+  image.loading = "eager";
+  return image.complete || new Promise((done) => { image.onload = image.onerror = done; });
+}))"""
 
 OpenPage = Callable[..., AbstractAsyncContextManager[Page]]
 
@@ -95,14 +100,14 @@ async def test_a_guest_buys_something(open_page: OpenPage, size: tuple[int, int]
         look = _looker(page, size, scripts=scripts)
         await page.goto("/")
         await look("home")
-        await page.get_by_label("Search the shop").fill("sourdough")
+        await page.get_by_label("Search the shop").fill("hearthside sourdough")
         await page.get_by_label("Search the shop").press("Enter")
-        await expect(page.locator("h1")).to_have_text("Results for “sourdough”")
+        await expect(page.locator("h1")).to_have_text("Results for “hearthside sourdough”")
         await page.get_by_role("link", name="Sourdough Loaf").click()
         await page.get_by_label("Breadcrumb").get_by_role("link", name="Bakery").click()
         await expect(page.locator("h1")).to_have_text("Bakery")
         await look("list")
-        await page.get_by_role("link", name="Sourdough Loaf").click()
+        await page.goto(f"/p/{SHELVES['Sourdough Loaf'][1]}")
         await expect(page.get_by_text("In stock")).to_be_visible()
         await look("product")
         await _add_to_cart(page, scripts=scripts)
@@ -185,6 +190,40 @@ async def test_what_ran_out_meanwhile_is_said_before_anything_is_charged(open_pa
         await expect(page.get_by_text("Sold out. Take it out to check out.")).to_be_visible()
         await page.goto(f"/p/{slug}")
         await expect(page.get_by_text("Sold out", exact=True).first).to_be_visible()
+
+
+async def test_an_order_whose_answer_got_lost_is_followed_up_on_its_page(open_page: OpenPage, shop: Shop) -> None:
+    async with open_page() as page:
+        await _hold(page, "Cola Soft Drink")
+        await page.goto("/checkout")
+        await _fill_in(page)
+        await page.get_by_label("Visa ending in 0127").check()
+        await page.get_by_role("button", name="Pay").click()
+        await expect(page.locator("h1")).to_have_text("We are confirming your payment")
+        await _looker(page, DESKTOP)("pending")
+        address = page.url
+        await page.goto("/checkout")
+        assert page.url == address.removesuffix("?placed=1"), "the same cart is not bought a second time"
+        await page.goto(address)
+        number = address.partition("/orders/")[2].partition("?")[0]
+        async with shop.database.transaction() as tx:
+            await tx.execute("UPDATE orders SET pending_until = now() - interval '1 second' WHERE number = $1", number)
+        await checkout.sweep(shop.till)
+        await expect(page.locator("h1")).to_have_text("Thank you, your order is placed")
+
+
+async def test_a_form_sent_twice_is_one_order(open_page: OpenPage) -> None:
+    async with open_page(scripts=False) as page, open_page(scripts=False) as again:
+        await page.goto(f"/p/{SHELVES['Cola Soft Drink'][1]}")
+        await page.get_by_role("button", name="Add to cart").click()
+        await again.context.add_cookies(await page.context.cookies())  # type: ignore[arg-type]
+        for window in (page, again):
+            await window.goto("/checkout")
+            await _fill_in(window)
+        for window in (page, again):
+            await window.get_by_role("button", name="Pay").click()
+            await expect(window.locator("h1")).to_have_text("Thank you, your order is placed")
+        assert page.url == again.url
 
 
 async def test_an_order_can_be_cancelled_by_its_buyer(open_page: OpenPage) -> None:
@@ -279,11 +318,11 @@ async def test_somebody_elses_order_looks_like_none(open_page: OpenPage) -> None
 async def test_search_suggests_corrects_narrows_and_says_when_there_is_nothing(open_page: OpenPage) -> None:
     async with open_page() as page:
         await page.goto("/")
-        await page.get_by_label("Search the shop").press_sequentially("sourdough", delay=30)
+        await page.get_by_label("Search the shop").press_sequentially("hearthside sourdough", delay=15)
         await expect(page.locator("#suggestions a").first).to_contain_text("Sourdough Loaf")
         await page.keyboard.press("Escape")
         await expect(page.locator("#suggestions")).to_be_empty()
-        await page.goto("/search?q=sourdoguh")
+        await page.goto("/search?q=hearthside+sourdoguh")
         await expect(page.get_by_role("link", name="Sourdough Loaf")).to_be_visible()
         await _looker(page, DESKTOP)("search-corrected")
         await page.goto("/search?q=zzqqxxvv")
@@ -386,9 +425,10 @@ async def test_what_pages_embed_is_kept_by_browsers(shop_url: str) -> None:
 )
 async def test_the_readme_gets_its_picture(open_page: OpenPage, browser: Browser) -> None:
     shots = []
-    for size, path in ((DESKTOP, "/"), (PHONE, f"/p/{SHELVES['Sourdough Loaf'][1]}")):
+    for size, path in ((DESKTOP, "/c/grocery"), (PHONE, f"/p/{SHELVES['Sourdough Loaf'][1]}")):
         async with open_page(size) as page:
-            await page.goto(path, wait_until="networkidle")
+            await page.goto(path)
+            await page.evaluate(ALL_PICTURES)
             shots.append(base64.b64encode(await page.screenshot()).decode())
     poster = Path(__file__).with_name("poster.html").read_text(encoding="utf-8")
     page = await browser.new_page(viewport={"width": 1500, "height": 930})
@@ -408,9 +448,7 @@ def _looker(page: Page, size: tuple[int, int], *, scripts: bool = True) -> Calla
     async def look(name: str) -> None:
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         path = SCREENSHOTS / f"{name}-{size[0]}{'' if scripts else '-no-script'}.png"
-        await page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
-        await page.wait_for_load_state("networkidle")
-        await page.evaluate("window.scrollTo(0, 0)")
+        await page.evaluate(ALL_PICTURES)
         picture = await page.screenshot(path=path, full_page=True)
         width, height = struct.unpack(">II", picture[16:24])
         assert width == size[0]

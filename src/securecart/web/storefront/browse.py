@@ -91,7 +91,7 @@ async def home(request: AnyRequest, shop: Shop, session: Session | None) -> Resp
     rows = [Row(name, href, cards) for (name, href, _, _), cards in zip(shelves, found, strict=True) if cards]
     stock = await _stock(shop, [card for row in rows for card in row.products])
     count = sum(node.count for node in tree)
-    return await page(here, "home.html", tiles=tree[:14], product_count=count, rows=rows, stock=stock)
+    return await page(here, "home.html", tiles=tree[:14], product_count=count, department_count=len(tree), rows=rows, stock=stock)
 
 
 @get("/c/{slug:str}")
@@ -220,7 +220,7 @@ def _category_href(path: str, query: SearchQuery, slug: str) -> str:
 
 
 def _facets(path: str, query: SearchQuery, results: SearchResults) -> list[Facet]:
-    """Every facet with an address for each value: chosen when it was not, given up when it was."""
+    """Every facet that can narrow, with an address for each value: chosen when it was not, given up when it was."""
     shown = []
     for facet in results.facets:
         choices = []
@@ -229,7 +229,8 @@ def _facets(path: str, query: SearchQuery, results: SearchResults) -> list[Facet
             others = [one for one in query.facets if one != pair]
             href = _href(path, query, facets=others if value.selected else [*others, pair])
             choices.append(Choice(value.value, value.count, value.selected, href))
-        shown.append(Facet(facet.name, choices))
+        if any(choice.selected or choice.count < results.total for choice in choices):
+            shown.append(Facet(facet.name, choices))
     return shown
 
 

@@ -57,7 +57,7 @@ def _moment(at: datetime) -> str:
     return f"{at:%B} {at.day}, {at.year} at {at:%H:%M} UTC"
 
 
-AISLES = 12
+AISLES = 10
 TEMPLATES = _environment()
 
 

@@ -26,6 +26,16 @@
     if (event.target.closest("[data-close-toast]")) document.getElementById("toast").replaceChildren();
   });
 
+  // What was added is said for a while, and longer for as long as somebody is at it.
+  const toast = document.getElementById("toast");
+  let leave;
+  const stay = () => {
+    clearTimeout(leave);
+    if (!toast.firstElementChild) return;
+    leave = setTimeout(() => (toast.matches(":hover, :focus-within") ? stay() : toast.replaceChildren()), 8000);
+  };
+  new MutationObserver(stay).observe(toast, { childList: true });
+
   // An order is sent once, however often its button is pressed; the server would know too.
   document.addEventListener("submit", (event) => {
     const form = event.target;
