@@ -17,7 +17,6 @@ from typing import Any
 import aiohttp
 import msgspec
 from msgspec import Struct
-from yarl import URL
 
 from securecart.errors import ShopAway
 
@@ -97,7 +96,7 @@ class Client:
 
     async def _send(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Answer:
         """The shop's answer, waited for through breaks; `ShopAway` when none came for a minute."""
-        url = URL(self._url + path, encoded=True)
+        url = self._url + path
         began = asyncio.get_running_loop().time()
         pause = PAUSE_MIN_S
         while True:
@@ -110,7 +109,10 @@ class Client:
                 answer = None
             if answer is not None and wait is None:
                 return answer
-            if asyncio.get_running_loop().time() - began > PATIENCE_S:
+            now = asyncio.get_running_loop().time()
+            if answer is not None and answer.status == HTTPStatus.TOO_MANY_REQUESTS:
+                began = now  # busy is not away
+            if now - began > PATIENCE_S:
                 raise ShopAway(url=self._url, seconds=round(PATIENCE_S))
             self.repeats += 1
             await asyncio.sleep(max(wait or 0.0, pause * random.uniform(0.5, 1.0)))  # noqa: S311 - spreads retries

@@ -138,7 +138,7 @@ def _taken(far: ImportReport) -> int:
 def _description(name: Name, *, own: bool) -> str:
     what = f"{name.kind} by {name.brand}" + (f", {name.size}." if name.size else ".")
     whose = " One of our own brands." if own else ""
-    return f"{what}{whose} You find it under {name.category} in {name.aisle}."
+    return f"{what}{whose} Found in {name.aisle} under {name.category}."
 
 
 async def _receive(database: Database, targets: Sequence[Receipt], progress: Progress) -> int:

@@ -1,19 +1,19 @@
 -- name: recorded_orders
 -- What the orders database holds of the baskets with the keys $1: orders whose money was captured, their lines, and
--- their worth in US cents. A basket bought again under a later key ("cj-17.2", after an order that was never paid) counts as that basket;
--- one that was paid twice counts twice, and so shows.
+-- their worth in US cents. A basket bought again under a later key ("cj-17.2", after an order that was never paid)
+-- counts as that basket; one that was paid twice counts twice, and so shows.
 SELECT count(*) AS orders, coalesce(sum(line.lines), 0)::bigint AS lines, coalesce(sum(orders.total_minor), 0)::bigint AS revenue
-FROM orders
+FROM unnest($1::text[]) AS basket (key)
+JOIN orders ON split_part(orders.idempotency_key, '.', 1) = basket.key AND orders.currency = 'USD'
 JOIN payment ON payment.order_id = orders.id AND payment.status = 'captured'
-CROSS JOIN LATERAL (SELECT count(*) AS lines FROM order_line WHERE order_line.order_id = orders.id) AS line
-WHERE split_part(orders.idempotency_key, '.', 1) = ANY ($1::text[]) AND orders.currency = 'USD';
+CROSS JOIN LATERAL (SELECT count(*) AS lines FROM order_line WHERE order_line.order_id = orders.id) AS line;
 
 -- name: baskets_bought
 -- Those of the baskets with the keys $1 whose money was captured.
-SELECT DISTINCT split_part(orders.idempotency_key, '.', 1) AS key
-FROM orders
-JOIN payment ON payment.order_id = orders.id AND payment.status = 'captured'
-WHERE split_part(orders.idempotency_key, '.', 1) = ANY ($1::text[]);
+SELECT DISTINCT basket.key
+FROM unnest($1::text[]) AS basket (key)
+JOIN orders ON split_part(orders.idempotency_key, '.', 1) = basket.key
+JOIN payment ON payment.order_id = orders.id AND payment.status = 'captured';
 
 -- name: is_loaded
 -- Whether the demo's product with the highest number has received goods: it is the last one that a load fills.
