@@ -70,7 +70,7 @@ async def test_every_answer_of_the_measured_seconds_is_timed() -> None:
     assert toy.connections == 4, "each caller keeps one connection"
     assert 0 < len(took) <= len(toy.asked) - 4, "the warm-up is not counted"
     assert min(took) >= SLOW_S * 0.9e9, "no answer can be faster than the server"
-    assert len(took) / load.elapsed_s == pytest.approx(4 / SLOW_S, rel=0.5), "a closed loop asks no faster than it is answered"
+    assert len(took) / load.elapsed_s <= 4 / SLOW_S * 1.1, "a closed loop asks no faster than it is answered"
     assert set(toy.asked) == set(PAGES)
     assert "x-key: secret" in toy.headers
     assert set(load.cpu_s) == {"generator", "toy"}
