@@ -159,7 +159,7 @@ class _Run:
                 self._counts["unchanged"] += 1
                 continue
             changes.append(Change(product, digest, before, skus_of.get(product.slug, [])))
-            owners = _handed_over(owners, product, skus_of.get(product.slug, []))
+            _hand_over(owners, product, skus_of.get(product.slug, []))
         return changes
 
     async def _place(self, tx: Transaction, changes: Sequence[Change]) -> list[list[int]]:
@@ -281,11 +281,11 @@ def _taken(product: NewProduct, owners: dict[str, str]) -> str | None:
     return None
 
 
-def _handed_over(owners: dict[str, str], product: NewProduct, skus_before: Sequence[str]) -> dict[str, str]:
-    """Who owns what once the product is written: SKUs it has given up are free for those that come after."""
+def _hand_over(owners: dict[str, str], product: NewProduct, skus_before: Sequence[str]) -> None:
+    """Note who owns what once the product is written: SKUs it has given up are free for those that come after."""
     for sku in skus_before:
         owners.pop(sku, None)
-    return owners | {variant.sku: product.slug for variant in product.variants}
+    owners.update((variant.sku, product.slug) for variant in product.variants)
 
 
 def _path(product: NewProduct) -> list[tuple[str, str, str]]:

@@ -13,6 +13,8 @@ _NOT_IN_SLUGS = re.compile(r"[^a-z0-9]+")
 
 def plain(text: str) -> str:
     """The text in lower case without accents."""
+    if text.isascii():
+        return text.lower()
     return "".join(sign for sign in unicodedata.normalize("NFKD", text.lower()) if not unicodedata.combining(sign))
 
 
