@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from litestar import Response, get
+from litestar.params import FromPath
 from msgspec import Struct
 
 from securecart import catalog, inventory
@@ -95,7 +96,7 @@ async def home(request: AnyRequest, shop: Shop, session: Session | None) -> Resp
 
 
 @get("/c/{slug:str}")
-async def category(request: AnyRequest, shop: Shop, session: Session | None, slug: str) -> Response[str]:
+async def category(request: AnyRequest, shop: Shop, session: Session | None, slug: FromPath[str]) -> Response[str]:
     """A category's products, to narrow down and to sort."""
     trail = _path_to(await catalog.category_tree(shop.database, shop.cache), slug)
     if not trail:
@@ -127,7 +128,7 @@ async def suggestions(request: AnyRequest, shop: Shop, session: Session | None) 
 
 
 @get("/p/{slug:str}")
-async def product(request: AnyRequest, shop: Shop, session: Session | None, slug: str) -> Response[str]:
+async def product(request: AnyRequest, shop: Shop, session: Session | None, slug: FromPath[str]) -> Response[str]:
     """One product: what it is, what it costs, whether there is any."""
     shown = await catalog.product(shop.database, shop.cache, slug)
     here = await visit(request, shop, session)

@@ -181,7 +181,7 @@ async def _explain(here: Visit, session: Session, form: Form, error: SecureCartE
 
 def _declined(order: Order) -> str:
     reason = order.payment.decline_reason.replace("_", " ") if order.payment else ""
-    because = f" ({reason})" if reason else ""
+    because = f" ({reason})" if reason not in {"", "card declined"} else ""
     return f"The card was declined{because}; nothing was charged. Choose another card."
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from litestar import Request, Response, get
 from litestar.datastructures import State
+from litestar.params import FromPath
 
 from securecart.errors import NotFound
 from securecart.web.storefront import assets, pictures
@@ -16,7 +17,7 @@ SLUG_LENGTH_MAX = 300
 
 
 @get("/static/{name:path}", sync_to_thread=False)
-def static(request: Request[None, None, State], name: str) -> Response[bytes]:
+def static(request: Request[None, None, State], name: FromPath[str]) -> Response[bytes]:
     """A file of the storefront; kept for a year under the address that names its digest."""
     asset = assets.find(name.lstrip("/"))
     if asset is None:
@@ -29,7 +30,7 @@ def static(request: Request[None, None, State], name: str) -> Response[bytes]:
 
 
 @get("/picture/{category:str}/{file:str}", sync_to_thread=False)
-def picture(category: str, file: str) -> Response[bytes]:
+def picture(category: FromPath[str], file: FromPath[str]) -> Response[bytes]:
     """The drawn picture of a product or category; any slug has one."""
     if not file.endswith(".svg") or len(category) + len(file) > SLUG_LENGTH_MAX:
         raise NotFound(noun="picture", key=file)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 
 from litestar import Response, get, post
+from litestar.params import FromPath
 
 from securecart import checkout, orders
 from securecart.app import Shop
@@ -17,7 +18,7 @@ __all__ = ["routes"]
 
 
 @get("/orders/{number:str}")
-async def show(request: AnyRequest, shop: Shop, session: Session | None, number: str) -> Response[str]:
+async def show(request: AnyRequest, shop: Shop, session: Session | None, number: FromPath[str]) -> Response[str]:
     """One order, for its buyer only; somebody else's looks like one that does not exist."""
     if session is None:
         return see_other(Visit(request, shop, session), f"/login?next=/orders/{number}")
@@ -25,7 +26,7 @@ async def show(request: AnyRequest, shop: Shop, session: Session | None, number:
 
 
 @post("/orders/{number:str}/cancel", status_code=HTTPStatus.OK)
-async def cancel(request: AnyRequest, shop: Shop, session: Session | None, number: str) -> Response[str]:
+async def cancel(request: AnyRequest, shop: Shop, session: Session | None, number: FromPath[str]) -> Response[str]:
     """Cancel a paid order: the goods go back to stock and the money to the card."""
     here = await visit(request, shop, session)
     if session is None:
@@ -38,7 +39,7 @@ async def cancel(request: AnyRequest, shop: Shop, session: Session | None, numbe
 
 
 @get("/orders/{number:str}/cancel")
-async def back(request: AnyRequest, shop: Shop, session: Session | None, number: str) -> Response[str]:
+async def back(request: AnyRequest, shop: Shop, session: Session | None, number: FromPath[str]) -> Response[str]:
     """Somebody loaded the address of the button again."""
     return see_other(Visit(request, shop, session), f"/orders/{number}")
 
