@@ -115,7 +115,7 @@ async def _open(connection: asyncpg.Connection, skus: list[str]) -> int:
     async with connection.transaction():
         row = await connection.fetchrow(
             ORDERS["open_order"],
-            *(new_number(), SHOPPER, secrets.token_hex(16), b"", "bench@example.com", "USD"),
+            *(new_number(), SHOPPER, secrets.token_hex(16), b"", 1, "", "bench@example.com", "USD"),
             *(300, 0, 0, False, 300, "pickup", ADDRESS, ADDRESS, until),
             *(skus, [f"Product {sku}" for sku in skus], many, [100] * LINES, [0] * LINES, [100] * LINES),
         )

@@ -47,6 +47,8 @@ def a_new_order(*lines: Line, key: str | None = None, shopper_id: str = "guest:t
         shopper_id=shopper_id,
         idempotency_key=key or secrets.token_hex(8),
         request_digest=b"",
+        cart_version=1,
+        cart_change="",
         email="ada@example.com",
         currency="USD",
         lines=bought,

@@ -19,6 +19,7 @@ from securecart.errors import BadInput, CartEmpty, GatewayAway, IdempotencyKeyRe
 from securecart.orders import NewOrder, Opened, Order, OrderLine
 from securecart.payments import Charge
 from securecart.sessions import Session
+from securecart.stores.dynamodb import DynamoDB
 from securecart.stores.postgres import Database, Transaction, rows, statements_of
 from securecart.telemetry import log
 from securecart.values import Line, Money
@@ -40,14 +41,14 @@ async def place(till: Till, shopper: Session, wish: PlaceOrder, key: str, *, cur
     if wish.expected_total_minor not in {None, bill.total.amount_minor}:
         raise TotalChanged(field="expected_total_minor", total=str(bill.total), total_minor=bill.total.amount_minor)
 
-    opened = await _open(till, shopper, wish, key, bill)
+    opened = await _open(till, shopper, wish, key, cart, bill)
     if not opened.fresh:
         return await _first_answer(till.database, opened, wish)
     charge = await _charge(till, opened, bill.total, wish.payment_token)
     if charge is not None:
-        await settle(till.database, opened.id, charge)
-        if charge.status == "captured":
-            await _empty(till, shopper.shopper_id, cart)
+        settled = await settle(till.database, opened.id, charge)
+        if settled and charge.status == "captured":
+            await empty(till.dynamodb, shopper.shopper_id, cart)
     async with till.database.read() as read:
         return await orders.find(read, opened.number)
 
@@ -69,7 +70,15 @@ async def settle(database: Database, order_id: int, charge: Charge) -> bool:
         return await _decline(tx, order_id, charge)
 
 
-async def _open(till: Till, shopper: Session, wish: PlaceOrder, key: str, bill: Quote) -> Opened:
+async def empty(dynamodb: DynamoDB, shopper_id: str, cart: Cart) -> None:
+    """Take what was bought out of the cart; while DynamoDB is away it stays there, and the order stands."""
+    try:
+        await carts.take_out(dynamodb, shopper_id, cart)
+    except StoreAway:
+        log.warning("cart could not be emptied after the order", shopper=shopper_id)
+
+
+async def _open(till: Till, shopper: Session, wish: PlaceOrder, key: str, cart: Cart, bill: Quote) -> Opened:
     """Transaction 1: the pending order and its reserved stock, both or neither."""
     until = datetime.now(UTC) + timedelta(seconds=till.reservation_s)
     order = NewOrder(
@@ -77,6 +86,8 @@ async def _open(till: Till, shopper: Session, wish: PlaceOrder, key: str, bill: 
         shopper_id=shopper.shopper_id,
         idempotency_key=key,
         request_digest=_digest(wish),
+        cart_version=cart.version,
+        cart_change=cart.change,
         email=wish.email,
         currency=bill.currency,
         lines=tuple(msgspec.convert(line, OrderLine, from_attributes=True) for line in bill.lines),
@@ -127,13 +138,6 @@ async def _decline(tx: Transaction, order_id: int, charge: Charge) -> bool:
     await payments.declined(tx, order_id, charge)
     await inventory.release(tx, order_id)
     return True
-
-
-async def _empty(till: Till, shopper_id: str, cart: Cart) -> None:
-    try:
-        await carts.take_out(till.dynamodb, shopper_id, cart)
-    except StoreAway:
-        log.warning("cart could not be emptied after the order", shopper=shopper_id)
 
 
 async def _answer_again(database: Database, shopper: Session, wish: PlaceOrder, key: str) -> Order:

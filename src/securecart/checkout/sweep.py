@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from securecart import carts, orders, payments
+from securecart import orders, payments
 from securecart.carts import Cart
 from securecart.checkout.model import Till
-from securecart.checkout.place import settle
+from securecart.checkout.place import empty, settle
 from securecart.checkout.undo import give_back
-from securecart.errors import GatewayAway, StoreAway
+from securecart.errors import GatewayAway
 from securecart.orders import Pending
 from securecart.telemetry import log
 
@@ -50,12 +50,5 @@ async def _conclude(till: Till, order: Pending) -> str:
     if await settle(till.database, order.id, charge):
         log.info("swept a pending order", order=order.number, outcome=charge.status)
         if charge.status == "captured":
-            await _take_out_of_cart(till, order)
+            await empty(till.dynamodb, order.shopper_id, Cart(order.lines, order.cart_version, order.cart_change))
     return charge.status
-
-
-async def _take_out_of_cart(till: Till, order: Pending) -> None:
-    try:
-        await carts.take_out(till.dynamodb, order.shopper_id, Cart(lines=order.lines, version=-1, change=""))
-    except StoreAway:
-        log.warning("cart could not be emptied after the order", shopper=order.shopper_id)

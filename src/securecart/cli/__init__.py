@@ -51,7 +51,7 @@ class Commands(TyperGroup):
             alone.command(name=cmd_name)(target)
             target = alone
         command = typer.main.get_command(target)
-        command.short_help = summary
+        command.name, command.short_help = cmd_name, summary
         return command
 
 

@@ -165,6 +165,9 @@ CREATE TABLE orders (
     shopper_id       text NOT NULL,
     idempotency_key  text NOT NULL,
     request_digest   bytea NOT NULL,
+    -- the state of the cart that was bought, so that whoever settles the order takes out just that
+    cart_version     bigint NOT NULL,
+    cart_change      text NOT NULL,
     status           text NOT NULL CHECK (status IN ('pending', 'paid', 'declined', 'cancelled', 'partially_refunded', 'refunded')),
     email            text NOT NULL,
     currency         text NOT NULL,

@@ -38,6 +38,8 @@ async def open_order(tx: Transaction, order: NewOrder) -> Opened:
         order.shopper_id,
         order.idempotency_key,
         order.request_digest,
+        order.cart_version,
+        order.cart_change,
         order.email,
         order.currency,
         order.subtotal_minor,

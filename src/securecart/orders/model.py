@@ -40,6 +40,8 @@ class NewOrder(Struct, frozen=True):
     shopper_id: str
     idempotency_key: str
     request_digest: bytes
+    cart_version: int
+    cart_change: str
     email: str
     currency: str
     lines: tuple[OrderLine, ...]
@@ -82,6 +84,8 @@ class Pending(Struct, frozen=True):
     id: int
     number: str
     shopper_id: str
+    cart_version: int
+    cart_change: str
     lines: tuple[Line, ...]
 
 

@@ -3,17 +3,17 @@
 -- row comes back. Two requests with one key at once: the later waits here until the earlier has committed.
 WITH opened AS (
     INSERT INTO orders (
-        number, shopper_id, idempotency_key, request_digest, status, email, currency,
+        number, shopper_id, idempotency_key, request_digest, cart_version, cart_change, status, email, currency,
         subtotal_minor, shipping_minor, tax_minor, tax_included, total_minor,
         shipping_method, shipping_address, billing_address, pending_until
     )
-    VALUES ($1, $2, $3, $4, 'pending', $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+    VALUES ($1, $2, $3, $4, $5, $6, 'pending', $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
     ON CONFLICT (shopper_id, idempotency_key) DO NOTHING
     RETURNING id, number, status, request_digest
 ), lines AS (
     INSERT INTO order_line (order_id, position, sku, title, quantity, unit_price_minor, tax_minor, total_minor)
     SELECT opened.id, line.position, line.sku, line.title, line.quantity, line.unit_price_minor, line.tax_minor, line.total_minor
-    FROM opened, unnest($16::text[], $17::text[], $18::int[], $19::bigint[], $20::bigint[], $21::bigint[])
+    FROM opened, unnest($18::text[], $19::text[], $20::int[], $21::bigint[], $22::bigint[], $23::bigint[])
         WITH ORDINALITY AS line (sku, title, quantity, unit_price_minor, tax_minor, total_minor, position)
 ), noted AS (
     INSERT INTO order_change (order_id, status, note) SELECT id, 'pending', 'Order received.' FROM opened
@@ -94,7 +94,7 @@ ORDER BY page.id DESC;
 -- name: overdue_orders
 -- At most $1 pending orders whose payment should be known by now, the longest waiting first.
 SELECT
-    orders.id, orders.number, orders.shopper_id,
+    orders.id, orders.number, orders.shopper_id, orders.cart_version, orders.cart_change,
     (SELECT jsonb_agg(jsonb_build_object('sku', sku, 'quantity', quantity)) FROM order_line WHERE order_id = orders.id) AS lines
 FROM orders
 WHERE status = 'pending' AND pending_until < now()
