@@ -21,7 +21,7 @@ import asyncpg
 import psutil
 import pytest
 
-from securecart.engines import Home, HomeStatus, observe, supervisor_of
+from securecart.engines import Home, HomeStatus, Step, Supervisor, observe, supervisor_of
 from securecart.engines.process import Engine
 from securecart.errors import DiskFull, EngineFailed, HomeUnusable, PortTaken
 from securecart.settings import Settings
@@ -270,6 +270,58 @@ class Doomed(Engine):
     async def look(url: str) -> str | None:
         del url
         return None
+
+
+class Fickle(Doomed):
+    """A process that answers and ends soon after, again and again."""
+
+    name = "fickle"
+    starts = 0
+
+    async def start(self) -> None:
+        self.starts += 1
+        self.spawn(["/bin/sleep", "0.05"])
+
+    async def answers(self) -> bool:
+        return True
+
+    def choose_port(self) -> None:
+        pass
+
+
+async def test_an_engine_that_dies_five_times_within_a_minute_stays_down_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("securecart.engines.supervisor.PAUSE_AFTER_DEATH_S", 0.01)
+    home = Home(tmp_path / "home")
+    home.prepare()
+    engine = Fickle(home, Settings(home=str(home.path)))
+    news: list[str] = []
+    gave_up = asyncio.Event()
+
+    def hear(step: Step) -> None:
+        news.append(step.text)
+        if "stays down" in step.text:
+            gave_up.set()
+
+    async def nothing() -> None:
+        pass
+
+    lock = home.lock()
+    assert lock is not None
+    supervisor = Supervisor(home, [[engine]], prepare=nothing, report=hear)
+    await supervisor.start(lock)
+    stopping = asyncio.Event()
+    watching = asyncio.create_task(supervisor.watch(stopping))
+    await asyncio.wait_for(gave_up.wait(), DEADLINE_S)
+    stopping.set()
+    await watching
+    state = home.state()
+    assert state is not None
+    assert (state.planned, state.engines) == (("fickle",), ())
+    assert engine.starts == 5
+    assert str(engine.log) in news[-1]
+    await supervisor.stop()
 
 
 @pytest.mark.parametrize(

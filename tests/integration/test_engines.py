@@ -46,8 +46,7 @@ def test_secrets_can_be_read_by_the_owner_only_and_stand_in_no_command_line(shop
     written = Home(shop_home).settings()
     secrets = [str(value) for name, value in written.items() if name.endswith(("_password", "_secret"))]
     assert len(secrets) >= 5
-    assert shop_home.stat().st_mode & 0o077 == 0
-    for private in ("settings.json", "run/valkey.conf", "run/pgpass"):
+    for private in ("data", "logs", "run", "settings.json", "run/valkey.conf", "run/pgpass"):
         assert (shop_home / private).stat().st_mode & 0o077 == 0, private
     commands = " ".join(" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"]))
     assert not any(secret in commands for secret in secrets)

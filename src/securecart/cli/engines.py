@@ -196,9 +196,12 @@ def _be_supervisor(folder: Home, lock: IO[bytes], loaded: Settings, writing: int
     for mine, standard in ((nothing, 0), (log, 1), (log, 2)):
         os.dup2(mine, standard)
 
+    listener = os.fdopen(writing, "wb", buffering=0)
+
     def tell(news: News) -> None:
-        with contextlib.suppress(OSError):  # whoever started us may be gone
-            os.write(writing, msgspec.json.encode(news) + b"\n")
+        if not listener.closed:
+            with contextlib.suppress(OSError):  # whoever started us may be gone
+                listener.write(msgspec.json.encode(news) + b"\n")
 
     def report(step: Step) -> None:
         say(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {step.engine} {step.text}")
@@ -206,7 +209,7 @@ def _be_supervisor(folder: Home, lock: IO[bytes], loaded: Settings, writing: int
 
     async def greet() -> None:
         tell(News(ready=True))
-        os.close(writing)
+        listener.close()
 
     code = 0
     try:

@@ -66,9 +66,9 @@ class Home:
     def prepare(self) -> None:
         """Make the folders. `HomeUnusable` when that is not allowed, `DiskFull` when there is no room for data."""
         try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             for name in ("data", "logs", "run"):
-                (self.path / name).mkdir(parents=True, exist_ok=True)
-            self.path.chmod(0o700)
+                (self.path / name).mkdir(mode=0o700, exist_ok=True)
             probe = self.path / "run" / f".probe-{os.getpid()}"
             probe.write_text("can we write here?")
             probe.unlink()

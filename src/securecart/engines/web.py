@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+
+import psutil
 
 import securecart
 from securecart.engines.home import Home
@@ -36,6 +39,10 @@ class Web(Engine):
         self.home.remember(self.connections())
         self.spawn([sys.executable, "-m", "securecart.web", "--port", str(self.port)], shop_environment(self.home))
 
+    async def answers(self) -> bool:
+        """Whether this process listens, and the shop can sell: another process that shares the port could answer for it."""
+        return self._listens() and await super().answers()
+
     @staticmethod
     async def look(url: str) -> str | None:
         """Ask whether the shop can sell."""
@@ -44,6 +51,15 @@ class Web(Engine):
     def connections(self) -> dict[str, str]:
         """The shop's address, and the key by which its own programs are known."""
         return {"web_url": f"http://127.0.0.1:{self.port}", "internal_key": self.home.secret("internal_secret")}
+
+    def _listens(self) -> bool:
+        running = self.running()
+        if running is None:
+            return False
+        with contextlib.suppress(psutil.Error):
+            sockets = psutil.Process(running.pid).net_connections("tcp")
+            return any(one.status == psutil.CONN_LISTEN for one in sockets)
+        return False
 
 
 def process_count(settings: Settings) -> int:
