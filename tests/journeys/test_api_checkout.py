@@ -134,7 +134,8 @@ async def test_broken_json_and_unknown_paths_are_problems_too(client: Client) ->
     ) as response:
         assert response.status in {400, 422}
         assert response.headers["Content-Type"] == "application/problem+json"
-    assert_problem(await client.ask("GET", "/api/nothing/here"), 404, "not-found")
+    for path in ("/api/nothing", "/api/nothing/here"):
+        assert_problem(await client.ask("GET", path), 404, "not-found")
     assert (await client.ask("PUT", "/api/checkout", {}))[0] == 405
 
 

@@ -63,8 +63,8 @@ def _documented() -> OpenAPIConfig:
         title="SecureCart",
         version=__version__,
         description="Shop through this API as the storefront does. Errors are RFC 9457 problem documents.",
-        path="/api",
-        render_plugins=[JsonRenderPlugin(path="/openapi.json")],
+        path="/api/openapi.json",
+        render_plugins=[JsonRenderPlugin(path="/")],
         components=Components(security_schemes={"token": SecurityScheme(type="http", scheme="bearer")}),
         security=[{"token": []}],
     )

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from litestar import Request, Response
 from litestar.datastructures import Cookie
+from litestar.di import NamedDependency
 from litestar.enums import RequestEncodingType
 
 from securecart import carts, sessions
@@ -41,7 +42,7 @@ FORMS = (RequestEncodingType.URL_ENCODED, RequestEncodingType.MULTI_PART)
 AnyRequest = Request[Any, Any, Any]
 
 
-async def provide_session(request: AnyRequest, shop: Shop) -> Session | None:
+async def provide_session(request: AnyRequest, shop: NamedDependency[Shop]) -> Session | None:
     """The request's session, or None; `Forbidden` when a browser's change comes without its CSRF token."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token:
@@ -59,7 +60,7 @@ async def provide_session(request: AnyRequest, shop: Shop) -> Session | None:
     return session
 
 
-async def provide_shopper(session: Session | None) -> Session:
+async def provide_shopper(session: NamedDependency[Session | None]) -> Session:
     """The request's session; `Unauthorized` when there is none."""
     if session is None:
         raise Unauthorized(problem="Send a bearer token: POST /api/sessions gives a guest's, POST /api/login an account's.")

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Annotated
 
 from litestar import Response, delete, get, post, put
-from litestar.params import HeaderParameter, QueryParameter
+from litestar.params import FromPath, HeaderParameter, QueryParameter
 from msgspec import Meta, Struct
 
 from securecart import carts, catalog
@@ -88,7 +88,9 @@ async def add(shop: Shop, shopper: Session, data: Line, if_match: IfMatch = None
 
 
 @put("/api/cart/lines/{sku:str}", guards=[limit("cart", 600)], tags=["cart"])
-async def set_quantity(shop: Shop, shopper: Session, sku: str, data: NewQuantity, if_match: IfMatch = None) -> Response[CartView]:
+async def set_quantity(
+    shop: Shop, shopper: Session, sku: FromPath[str], data: NewQuantity, if_match: IfMatch = None
+) -> Response[CartView]:
     """Hold so much of one SKU."""
     if data.quantity:
         await _sold(shop, [sku], field="sku")
@@ -96,7 +98,7 @@ async def set_quantity(shop: Shop, shopper: Session, sku: str, data: NewQuantity
 
 
 @delete("/api/cart/lines/{sku:str}", status_code=HTTPStatus.OK, guards=[limit("cart", 600)], tags=["cart"])
-async def remove(shop: Shop, shopper: Session, sku: str, if_match: IfMatch = None) -> Response[CartView]:
+async def remove(shop: Shop, shopper: Session, sku: FromPath[str], if_match: IfMatch = None) -> Response[CartView]:
     """Take one SKU out of the cart."""
     return await _set(shop, shopper, sku, 0, if_match)
 
@@ -112,7 +114,7 @@ def view_of(cart: Cart, items: dict[str, PricedItem], currency: str) -> CartView
     )
 
 
-async def _set(shop: Shop, shopper: Session, sku: str, quantity: int, if_match: str | None) -> Response[CartView]:
+async def _set(shop: Shop, shopper: Session, sku: FromPath[str], quantity: int, if_match: str | None) -> Response[CartView]:
     with _precondition(if_match) as version:
         cart = await carts.set_quantity(
             shop.dynamodb, shopper.shopper_id, sku, quantity, days=shop.settings.cart_days, if_version=version

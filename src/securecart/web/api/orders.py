@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Annotated
 
 from litestar import get, post
-from litestar.params import QueryParameter
+from litestar.params import FromPath, FromQuery, QueryParameter
 from msgspec import Meta, Struct
 
 from securecart import checkout, orders
@@ -36,7 +36,7 @@ class RefundRequest(Struct, frozen=True, forbid_unknown_fields=True):
 
 @get("/api/orders", tags=["orders"])
 async def list_orders(
-    shop: Shop, shopper: Session, after: str | None = None, limit: Annotated[int, QueryParameter(ge=1, le=100)] = 20
+    shop: Shop, shopper: Session, after: FromQuery[str | None] = None, limit: Annotated[int, QueryParameter(ge=1, le=100)] = 20
 ) -> OrderPage:
     """The shopper's own orders."""
     async with shop.database.read() as read:
@@ -45,21 +45,23 @@ async def list_orders(
 
 
 @get("/api/orders/{number:str}", tags=["orders"])
-async def find_order(shop: Shop, shopper: Session, number: str) -> Order:
+async def find_order(shop: Shop, shopper: Session, number: FromPath[str]) -> Order:
     """One order with its lines and its history; 404 for an order of somebody else."""
     async with shop.database.read() as read:
         return await orders.find(read, number, shopper_id=None if shopper.staff else shopper.shopper_id)
 
 
 @post("/api/orders/{number:str}/cancel", status_code=HTTPStatus.OK, tags=["orders"])
-async def cancel_order(shop: Shop, shopper: Session, number: str, idempotency_key: IdempotencyKey) -> Order:
+async def cancel_order(shop: Shop, shopper: Session, number: FromPath[str], idempotency_key: IdempotencyKey) -> Order:
     """Cancel a paid order: the goods go back to stock and the money back to the card."""
     owner = None if shopper.staff else shopper.shopper_id
     return await checkout.cancel(shop.till, number, shopper_id=owner, key=idempotency_key)
 
 
 @post("/api/orders/{number:str}/refunds", status_code=HTTPStatus.OK, tags=["orders"])
-async def refund_order(shop: Shop, shopper: Session, number: str, data: RefundRequest, idempotency_key: IdempotencyKey) -> Order:
+async def refund_order(
+    shop: Shop, shopper: Session, number: FromPath[str], data: RefundRequest, idempotency_key: IdempotencyKey
+) -> Order:
     """Give back some or all of an order's money; for the shop's staff."""
     if not shopper.staff:
         raise Forbidden(problem="Only the shop's staff may refund; a shopper may cancel the order.")
