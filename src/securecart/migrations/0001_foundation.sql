@@ -67,8 +67,8 @@ CREATE TABLE shelf (
     prices       jsonb NOT NULL,
     -- the title as it sorts: lower case, without accents
     name_key     text COLLATE "C" NOT NULL,
-    -- title (A), brand and categories (B), attributes (C), description (D); and the lexemes 'category/7' and 'facet/12',
-    -- so that one index look-up answers text and filters together
+    -- title (A), brand and categories (B), attributes (C), description (D); and lexemes 'Category/7' and 'Facet/12' (no
+    -- text makes capitals), so that one index look-up answers text and filters together
     search       tsvector NOT NULL
 );
 CREATE INDEX shelf_search ON shelf USING gin (search);

@@ -377,7 +377,7 @@ def _shelf_row(product_id: int, product: NewProduct, place: Sequence[int], known
         "kind": " ".join((product.brand, *product.categories)),
         "traits": " ".join((*product.attributes.values(), *(variant.sku for variant in product.variants))),
         "description": product.description,
-        "marks": [*(f"category/{one}" for one in place), *(f"facet/{one}" for one in facet_ids)],
+        "marks": [*(f"Category/{one}" for one in place), *(f"Facet/{one}" for one in facet_ids)],
     }
 
 

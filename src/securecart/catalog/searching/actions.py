@@ -36,10 +36,9 @@ TEXT_LENGTH_MAX = 200
 FACETS_MAX = 20
 RANKED_MAX = 5_000  # so many matches of a broad word are ranked by relevance
 COUNTED_MAX = 5_000  # so many are counted; beyond that the total says "at least"
-EVERYTHING = "!'facet/-1'"
+EVERYTHING = "!'Facet/-1'"
 # A search is broad, and its page found by walking an index, when more than this and one product in so many match.
 BROAD_MIN, BROAD_SHARE = 2_000, 20
-FEW = 1  # with fewer hits than this, the words are checked for typing errors
 # Before every place in any order: prices and product numbers are far smaller, and both fit a bigint.
 NOWHERE, LOWEST_TIE = -1e16, -(2**62)
 
@@ -80,7 +79,7 @@ async def search(database: Database, cache: Cache, query: SearchQuery) -> Search
 
 async def _search(read: Read, query: SearchQuery) -> SearchResults:
     found = await _find(read, query)
-    if query.text and found.total < FEW:
+    if query.text and found.total == 0:
         corrected = await _correct(read, query.text)
         if corrected is not None:
             better = await _find(read, msgspec.structs.replace(query, text=corrected))
@@ -164,10 +163,10 @@ def _matching(query: SearchQuery, meaning: Meaning, *, without: str = "") -> str
     """Text and filters as one full-text query, leaving out the facet named `without`; None when there is no condition."""
     conditions = [f"({meaning.words})"] if meaning.words else []
     if meaning.category_id is not None:
-        conditions.append(f"'category/{meaning.category_id}'")
+        conditions.append(f"'Category/{meaning.category_id}'")
     chosen: dict[str, list[str]] = {}
     for facet, facet_id in zip(query.facets, meaning.facet_ids, strict=True):
-        chosen.setdefault(facet.partition("=")[0], []).append(f"'facet/{facet_id}'")
+        chosen.setdefault(facet.partition("=")[0], []).append(f"'Facet/{facet_id}'")
     conditions += [f"({' | '.join(ids)})" for name, ids in chosen.items() if name != without]
     return " & ".join(conditions) or None
 
