@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from itertools import islice
 from typing import Any
@@ -45,6 +45,17 @@ class Known(Struct, frozen=True):
     id: int
     source_digest: bytes
     category_ids: list[int]
+
+
+class Weighed(Struct, frozen=True):
+    """A product that can be sold, with the digest that it is recognised by."""
+
+    product: NewProduct
+    digest: bytes
+
+    def is_like(self, known: Known | None) -> bool:
+        """Whether the last import made of it what this one would."""
+        return known is not None and known.source_digest == self.digest
 
 
 class Change(Struct, frozen=True):
@@ -113,35 +124,25 @@ class _Run:
         done = self._counts
         return ImportReport(done["created"], done["updated"], done["unchanged"], done["rejected"], list(self._rejected))
 
-    async def write(self, batch: Sequence[NewProduct | Rejected]) -> None:
+    async def write(self, batch: Sequence[Weighed | Rejected]) -> None:
         """Judge a batch and write what is new or changed, in one transaction."""
         for item in batch:
             if isinstance(item, Rejected):
                 self._reject(item)
-        products = [item for item in batch if isinstance(item, NewProduct)]
+        fit = [item for item in batch if isinstance(item, Weighed)]
         async with self._database.transaction() as tx:
             await tx.execute(SQL["take_turn"], timeout=STATEMENT_TIMEOUT_S)
-            changes = await self._judge(tx, products)
+            changes = await self._judge(tx, fit)
             if changes:
                 await _write(tx, changes, await self._place(tx, changes))
         for change in changes:
             self._counts["created" if change.before is None else "updated"] += 1
         await self._cache.drop(_outdated(changes))
 
-    async def _judge(self, tx: Transaction, products: Sequence[NewProduct]) -> list[Change]:
-        fit: list[tuple[NewProduct, bytes]] = []
-        for product in products:
-            try:
-                fit.append((product, _digest(product)))
-            except ValueError as error:
-                self._reject(Rejected(product.line, str(error)))
-        known = await _known(tx, [product.slug for product, _ in fit])
-        new_skus = [
-            variant.sku
-            for product, digest in fit
-            for variant in product.variants
-            if product.slug not in known or known[product.slug].source_digest != digest
-        ]
+    async def _judge(self, tx: Transaction, fit: Sequence[Weighed]) -> list[Change]:
+        known = await _known(tx, [one.product.slug for one in fit])
+        unlike = [one for one in fit if not one.is_like(known.get(one.product.slug))]
+        new_skus = [variant.sku for one in unlike for variant in one.product.variants]
         owners = {
             row["sku"]: row["slug"] for row in await tx.fetch(SQL["owned_skus"], new_skus, [one.id for one in known.values()])
         }
@@ -149,17 +150,18 @@ class _Run:
         for sku, slug in owners.items():
             skus_of.setdefault(slug, []).append(sku)
         changes = []
-        for product, digest in fit:
-            before = known.get(product.slug)
+        for one in fit:
+            product, before = one.product, known.get(one.product.slug)
             if reason := self.seen.conflict(product) or _taken(product, owners):
                 self._reject(Rejected(product.line, reason))
                 continue
             self.seen.note(product)
-            if before is not None and before.source_digest == digest:
+            if one.is_like(before):
                 self._counts["unchanged"] += 1
                 continue
-            changes.append(Change(product, digest, before, skus_of.get(product.slug, [])))
-            _hand_over(owners, product, skus_of.get(product.slug, []))
+            skus_before = skus_of.get(product.slug, [])
+            changes.append(Change(product, one.digest, before, skus_before))
+            _hand_over(owners, product, skus_before)
         return changes
 
     async def _place(self, tx: Transaction, changes: Sequence[Change]) -> list[list[int]]:
@@ -221,12 +223,12 @@ class _Seen:
         return None if row is None else int(row[0])
 
 
-async def _batches(source: Source) -> AsyncIterator[list[NewProduct | Rejected]]:
-    """The source in batches; a synchronous one is read ahead in a thread while the last batch is written."""
+async def _batches(source: Source) -> AsyncIterator[list[Weighed | Rejected]]:
+    """The source in batches, weighed; a synchronous one is read ahead in a thread while the last batch is written."""
     if isinstance(source, AsyncIterable):
-        batch: list[NewProduct | Rejected] = []
+        batch: list[Weighed | Rejected] = []
         async for item in source:
-            batch.append(item)
+            batch.append(_weigh(item))
             if len(batch) == BATCH_PRODUCTS:
                 yield batch
                 batch = []
@@ -240,8 +242,17 @@ async def _batches(source: Source) -> AsyncIterator[list[NewProduct | Rejected]]
         yield batch
 
 
-def _take(iterator: Any) -> list[NewProduct | Rejected]:
-    return list(islice(iterator, BATCH_PRODUCTS))
+def _take(iterator: Iterator[NewProduct | Rejected]) -> list[Weighed | Rejected]:
+    return [_weigh(item) for item in islice(iterator, BATCH_PRODUCTS)]
+
+
+def _weigh(item: NewProduct | Rejected) -> Weighed | Rejected:
+    if isinstance(item, Rejected):
+        return item
+    try:
+        return Weighed(item, _digest(item))
+    except ValueError as error:
+        return Rejected(item.line, str(error))
 
 
 def readable(error: msgspec.ValidationError) -> str:
