@@ -174,6 +174,15 @@ async def test_a_source_that_fails_leaves_whole_products_and_can_be_repeated(dat
         assert await read.fetchval("SELECT count(*) FROM shelf_stale") == 0
 
 
+async def test_a_new_category_is_in_the_tree_at_once(database: Database, cache: Cache) -> None:
+    name = unique()
+    before = [node.slug for node in await catalog.category_tree(database, cache)]
+    await catalog.import_products(database, cache, [a_product(name, categories=[name])])
+    after = [node.slug for node in await catalog.category_tree(database, cache)]
+    assert name not in before
+    assert name in after
+
+
 async def test_two_imports_at_once_agree(database: Database, cache: Cache) -> None:
     prefix = unique()
     goods = [a_product(f"{prefix}-{n}", categories=[prefix, f"Part {n % 3}"]) for n in range(300)]

@@ -77,9 +77,9 @@ def price_key(sku: str, currency: str) -> str:
 
 
 def forget_keys(slugs: Iterable[str], skus: Iterable[str], currencies: Iterable[str]) -> list[str]:
-    """The cache's keys of everything that an import changed."""
+    """The cache's keys of the pages and prices that an import changed."""
     known = list(currencies)
-    return [TREE_KEY, *(page_key(slug) for slug in slugs), *(price_key(sku, currency) for sku in skus for currency in known)]
+    return [*(page_key(slug) for slug in slugs), *(price_key(sku, currency) for sku in skus for currency in known)]
 
 
 async def read_through(cache: Cache, key: str, seconds: int, load: Callable[[], Awaitable[bytes]]) -> bytes:

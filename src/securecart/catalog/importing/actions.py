@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from securecart.catalog.actions import forget_keys
+from securecart.catalog.actions import TREE_KEY, forget_keys
 from securecart.catalog.importing.words import letters, slug_of, words
 from securecart.catalog.model import ImportReport, NewProduct, Rejected
 from securecart.stores.cache import Cache
@@ -87,6 +87,7 @@ async def import_products(
             if progress is not None:
                 progress(run.report())
         await refresh_counts(database)
+        await cache.drop([TREE_KEY])
     finally:
         run.seen.close()
     return run.report()
