@@ -22,7 +22,7 @@ import psutil
 import pytest
 
 from securecart.engines import Home, HomeStatus, Step, Supervisor, observe, supervisor_of
-from securecart.engines.process import Engine
+from securecart.engines.process import Engine, process_of
 from securecart.errors import DiskFull, EngineFailed, HomeUnusable, PortTaken
 from securecart.settings import Settings
 
@@ -134,11 +134,16 @@ def test_after_the_supervisor_and_the_database_are_killed_the_next_up_has_the_da
     os.kill(supervisor, signal.SIGKILL)
     os.kill(before["postgres"], signal.SIGKILL)
     assert not seen(running_home).healthy
-    done = run("up", "--detach", home=running_home)
+    with subprocess.Popen(["/bin/sleep", "60"]) as stranger:
+        pid_file = running_home / "data" / "postgres" / "postmaster.pid"  # as if its pid belonged to another program by now
+        pid_file.write_text(pid_file.read_text().replace(str(before["postgres"]), str(stranger.pid)))
+        done = run("up", "--detach", home=running_home)
+        assert stranger.poll() is None
+        stranger.kill()
     assert "left behind" in (running_home / "logs" / "supervisor.log").read_text() + done.stderr
     after = pids(running_home)
     assert set(after) == set(before)
-    assert not any(pid in after.values() or psutil.pid_exists(pid) for pid in before.values())
+    assert not any(pid in after.values() or process_of(pid, None) for pid in before.values())
     assert json.loads((running_home / "ports.json").read_text()) == ports
     assert sql(running_home, "SELECT answer FROM kept_through_bad_luck") == 42
 

@@ -64,7 +64,7 @@ class Postgres(Engine):
         data = self.home.data(self.name)
         if not (data / "PG_VERSION").exists():
             await self._initdb(programs, data)
-        await _outlive_orphans(data)
+        await _clear_the_way(data, data / "postmaster.pid", self.home.run() / f".s.PGSQL.{self.port}.lock")
         sockets = self.home.run() if len(str(self.home.run())) <= SOCKET_PATH_MAX else ""
         configuration = {**CONFIGURATION, "unix_socket_directories": str(sockets)}
         given = [part for name, value in configuration.items() for part in ("-c", f"{name}={value}")]
@@ -188,9 +188,15 @@ def _bundled() -> Path:
     return Path(package.origin).parent / "pginstall" / "bin"
 
 
-async def _outlive_orphans(data: Path) -> None:
-    """Wait for sessions of a server that was killed; they hold its shared memory and no new one starts beside them."""
+async def _clear_the_way(data: Path, *pid_files: Path) -> None:
+    """End the sessions of a server that was killed: they hold its shared memory, and no new one starts beside them.
+
+    Its pid files go too: the pid may live on as a zombie or belong to another program by now, and PostgreSQL would
+    take either for itself. That is safe here only because the home's lock is ours and nothing runs on this data.
+    """
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             if process.name() == "postgres" and Path(process.cwd()) == data and not gone(process):
                 await stop_process(process.pid, process.create_time(), signal.SIGQUIT, ORPHANS_END_WITHIN_S)
+    for stale in pid_files:
+        stale.unlink(missing_ok=True)
