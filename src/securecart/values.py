@@ -25,7 +25,7 @@ Sku = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-
 Quantity = Annotated[int, Meta(ge=1, le=999)]
 # no control characters: they cannot be printed on a parcel, and some cannot be stored
 Text = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
-ShortText = Annotated[str, Meta(max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")]
+OptionalText = Annotated[str, Meta(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 
 class Money(Struct, frozen=True):
@@ -57,8 +57,8 @@ class Address(Struct, frozen=True, omit_defaults=True):
     city: Text
     postcode: Annotated[str, Meta(min_length=1, max_length=20, pattern=r"^[^\x00-\x1f\x7f]+$")]
     country: CountryCode
-    line2: ShortText = ""
-    region: ShortText = ""
+    line2: OptionalText = ""
+    region: OptionalText = ""
 
 
 def encode_cursor(*position: Any) -> str:

@@ -158,6 +158,16 @@ async def test_a_product_that_cannot_be_sold_is_refused(
     assert reason in report.rejected[0].reason
 
 
+async def test_a_product_with_more_text_than_search_can_hold_is_sold_like_its_neighbours(
+    database: Database, cache: Cache
+) -> None:
+    prefix = unique()
+    words = {f"part {n}": " ".join(f"{n}word{m}" for m in range(200)) for n in range(900)}
+    goods = [a_product(f"{prefix}-a"), a_product(f"{prefix}-b", attributes=words), a_product(f"{prefix}-c")]
+    report = await catalog.import_products(database, cache, goods)
+    assert (report.created, report.rejections) == (3, 0)
+
+
 async def test_a_source_that_fails_leaves_whole_products_and_can_be_repeated(database: Database, cache: Cache) -> None:
     prefix = unique()
     goods = [a_product(f"{prefix}-{n}") for n in range(1_500)]

@@ -95,7 +95,7 @@ SELECT
     product_id, category_ids, facet_ids, prices, left(lower(unaccent(title)), 80),
     setweight(to_tsvector('shop', title), 'A')
     || setweight(to_tsvector('shop', kind), 'B')
-    || setweight(to_tsvector('shop', traits), 'C')
+    || setweight(to_tsvector('shop', left(traits, 100000)), 'C')  -- more than this does not fit into one vector
     || setweight(to_tsvector('shop', description), 'D')
     || array_to_tsvector(marks)
 FROM jsonb_to_recordset($1::jsonb) AS given (
