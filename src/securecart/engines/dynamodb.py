@@ -6,8 +6,10 @@ Its licence lets a person install and use it on their own machine; it is fetched
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
+import sqlite3
 from pathlib import Path
 
 from securecart import downloads
@@ -17,6 +19,8 @@ from securecart.errors import EngineFailed
 __all__ = ["DynamoDB"]
 
 OLDEST_JAVA = 17
+# The file that -sharedDb makes; its journal mode is kept in it.
+FILE = "shared-local-instance.db"
 # Small heap and the simplest collector: the engine keeps its data in SQLite, and a larger heap made no call cheaper.
 JVM_FLAGS = ("-Xms64m", "-Xmx256m", "-XX:+UseSerialGC")
 # By itself DynamoDB Local listens on every interface; Loopback.java beside this file keeps it on 127.0.0.1.
@@ -33,6 +37,7 @@ class DynamoDB(Engine):
 
     async def start(self) -> None:
         """Start the engine on its file in the home folder."""
+        await asyncio.to_thread(self._keep_a_write_ahead_log)
         emulator = downloads.path_of("amplify-dynamodb-simulator", self.settings.cache_path) / "emulator"
         self.spawn(
             [
@@ -61,6 +66,11 @@ class DynamoDB(Engine):
     def connections(self) -> dict[str, str]:
         """Its address."""
         return {"dynamodb_url": f"http://127.0.0.1:{self.port}"}
+
+    def _keep_a_write_ahead_log(self) -> None:
+        """Have its SQLite file append to a log instead of making and removing a journal for each write (ADR 0053)."""
+        with contextlib.closing(sqlite3.connect(self.home.data(self.name) / FILE)) as file:
+            file.execute("PRAGMA journal_mode = wal")
 
     def _java(self) -> str:
         if not self.settings.java_bin:
