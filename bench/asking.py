@@ -12,6 +12,10 @@ from msgspec import Struct
 __all__ = ["Asked", "Section", "queries"]
 
 WORD = re.compile(r"[A-Za-z]{4,}")
+# Words of titles that full text leaves out, because they say nothing; nobody searches for one of them alone.
+SILENT = frozenset(
+    {"both", "each", "from", "more", "most", "only", "other", "over", "same", "some", "such", "that", "under", "with", "your"}
+)
 SORTS = ("relevance", "relevance", "price_asc", "price_desc", "newest", "name")
 LIMITS = (12, 24, 36, 48)
 # How often each kind comes, in a hundred. "next page" follows the answer before it, so it is decided while asking.
@@ -41,7 +45,7 @@ class Asked(Struct, frozen=True):
 def queries(titles: Sequence[str], sections: Sequence[Section], *, seed: int) -> Iterator[Asked]:
     """Query after query, none of them twice; ends when nothing new comes to mind."""
     chance = random.Random(seed)
-    worded = [words for title in titles if len(words := WORD.findall(title)) >= 2]
+    worded = [words for title in titles if len(words := _telling(title)) >= 2]
     seen: set[str] = set()
     while True:
         for _ in range(ATTEMPTS):
@@ -52,6 +56,10 @@ def queries(titles: Sequence[str], sections: Sequence[Section], *, seed: int) ->
             return
         seen.add(asked.path)
         yield asked
+
+
+def _telling(title: str) -> list[str]:
+    return [word for word in WORD.findall(title) if word.lower() not in SILENT]
 
 
 def with_typing_error(word: str, chance: random.Random) -> str:

@@ -11,7 +11,6 @@ from securecart.orders.model import (
     NewOrder,
     Opened,
     Order,
-    OrderChange,
     OrderLine,
     OrderSummary,
     PaymentSeen,
@@ -102,9 +101,7 @@ async def find(read: Read, number: str, *, shopper_id: str | None = None) -> Ord
     row = await read.fetchrow(SQL["find_order"], number)
     if row is None or (shopper_id is not None and row["shopper_id"] != shopper_id):
         raise NotFound(noun="order", key=number)
-    lines = await read.fetch(SQL["lines_of_order"], row["id"])
-    changes = await rows(read, SQL["changes_of_order"], OrderChange, row["id"])
-    return _order(dict(row), [dict(line) for line in lines], changes)
+    return _order(dict(row))
 
 
 async def list_of(read: Read, shopper_id: str, *, after: str | None, limit: int) -> tuple[list[OrderSummary], str | None]:
@@ -129,7 +126,7 @@ async def overdue(read: Read, *, limit: int) -> list[Pending]:
     return await rows(read, SQL["overdue_orders"], Pending, limit)
 
 
-def _order(row: dict[str, Any], lines: list[dict[str, Any]], changes: list[OrderChange]) -> Order:
+def _order(row: dict[str, Any]) -> Order:
     def money(column: str, source: dict[str, Any] = row) -> Money:
         return Money(source[f"{column}_minor"], row["currency"])
 
@@ -138,11 +135,11 @@ def _order(row: dict[str, Any], lines: list[dict[str, Any]], changes: list[Order
         OrderLine(
             line["sku"], line["title"], line["quantity"], money("unit_price", line), money("tax", line), money("total", line)
         )
-        for line in lines
+        for line in row["lines"]
     ]
     paid = (
         PaymentSeen(row["payment_status"], row["card_brand"], row["card_last4"], row["decline_reason"])
         if row["payment_status"]
         else None
     )
-    return msgspec.convert({**row, **amounts, "lines": bought, "changes": changes, "payment": paid}, Order)
+    return msgspec.convert({**row, **amounts, "lines": bought, "payment": paid}, Order)

@@ -64,19 +64,20 @@ INSERT INTO order_change (order_id, status, note) SELECT id, status, $3 FROM ref
 INSERT INTO order_change (order_id, status, note) SELECT id, status, $2 FROM orders WHERE id = $1;
 
 -- name: find_order
--- One order by its number, with what a buyer may see of its payment.
-SELECT orders.*, payment.status AS payment_status, payment.card_brand, payment.card_last4, payment.decline_reason
+-- One order by its number: its lines as they were bought, its life from the beginning, and what a buyer may see of its
+-- payment.
+SELECT
+    orders.*, payment.status AS payment_status, payment.card_brand, payment.card_last4, payment.decline_reason,
+    (
+        SELECT jsonb_agg(to_jsonb(order_line) ORDER BY order_line.position) FROM order_line WHERE order_line.order_id = orders.id
+    ) AS lines,
+    (
+        SELECT jsonb_agg(to_jsonb(order_change) ORDER BY order_change.id) FROM order_change
+        WHERE order_change.order_id = orders.id
+    ) AS changes
 FROM orders
 LEFT JOIN payment ON payment.order_id = orders.id
 WHERE orders.number = $1;
-
--- name: lines_of_order
--- The lines of order $1 as they were bought.
-SELECT sku, title, quantity, unit_price_minor, tax_minor, total_minor FROM order_line WHERE order_id = $1 ORDER BY position;
-
--- name: changes_of_order
--- The life of order $1, oldest first.
-SELECT at, status, note FROM order_change WHERE order_id = $1 ORDER BY id;
 
 -- name: list_orders
 -- The shopper's ($1) orders before the one with id $2, newest first, at most $3, with the units in each.

@@ -34,8 +34,8 @@ SQL = statements_of(__package__)
 RESULT_SECONDS = 30
 TEXT_LENGTH_MAX = 200
 FACETS_MAX = 20
-RANKED_MAX = 5_000  # so many matches of a broad word are ranked by relevance
-COUNTED_MAX = 5_000  # so many are counted; beyond that the total says "at least"
+RANKED_MAX = 2_500  # so many matches of a broad word are ranked by relevance
+COUNTED_MAX = 2_500  # so many are counted; beyond that the total says "at least"
 EVERYTHING = "!'Facet/-1'"
 # A search is broad, and its page found by walking an index, when more than this and one product in so many match.
 BROAD_MIN, BROAD_SHARE = 2_000, 20
