@@ -209,7 +209,7 @@ async def test_orders_are_listed_page_by_page_newest_first(client: Client, shop:
 
 async def test_the_rate_limit_answers_429_with_the_time_to_wait(shop_url: str) -> None:
     # from an address of its own, so that the other tests may go on logging in
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(local_addr=("127.0.0.2", 0))) as session:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(local_addr=("127.0.0.3", 0))) as session:
         stranger = Client(session, shop_url)
         for _ in range(200):
             status, headers, document = await stranger.ask(
