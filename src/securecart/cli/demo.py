@@ -11,12 +11,12 @@ from typing import Annotated
 import msgspec
 import typer
 import uvloop
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from securecart import demo, settings
 from securecart.cli.engines import HomeOption, JsonOption
+from securecart.cli.screen import err, out, say
 from securecart.values import Money
 
 __all__ = ["app"]
@@ -24,8 +24,6 @@ __all__ = ["app"]
 INTERRUPTED = 130
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="rich")
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
 
 
 @app.command("load")
@@ -43,10 +41,10 @@ def load(
     if as_json:
         typer.echo(msgspec.json.encode(report).decode())
     elif report.skipped:
-        err.print(f"  {report.skipped}")
+        say(report.skipped)
     else:
-        err.print(
-            f"  demo goods: {report.created:,} new, {report.updated:,} changed, {report.unchanged:,} as they were, "
+        say(
+            f"demo goods: {report.created:,} new, {report.updated:,} changed, {report.unchanged:,} as they were, "
             f"{report.received:,} units received, {report.seconds:.1f} s"
         )
 
@@ -71,7 +69,7 @@ def replay(
                 demo.buy_baskets(loaded, demo.files(), limit=baskets, since=day, shoppers=shoppers, progress=progress)
             )
     except KeyboardInterrupt:
-        err.print("  interrupted; what was bought stays bought. Run the same command again to go on.")
+        say("interrupted; what was bought stays bought. Run the same command again to go on.")
         raise typer.Exit(INTERRUPTED) from None
     if as_json:
         typer.echo(msgspec.json.encode(report).decode())
