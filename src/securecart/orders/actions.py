@@ -91,11 +91,6 @@ async def record_refund(tx: Transaction, order_id: int, amount_minor: int, note:
     await tx.execute(SQL["record_refund"], order_id, amount_minor, note)
 
 
-async def note(tx: Transaction, order_id: int, sentence: str) -> None:
-    """Add a sentence to the order's history."""
-    await tx.execute(SQL["note_on_order"], order_id, sentence)
-
-
 async def find(read: Read, number: str, *, shopper_id: str | None = None) -> Order:
     """The whole order; `NotFound` when there is none, or when `shopper_id` is given and it is somebody else's."""
     row = await read.fetchrow(SQL["find_order"], number)

@@ -59,10 +59,6 @@ WITH refunded AS (
 )
 INSERT INTO order_change (order_id, status, note) SELECT id, status, $3 FROM refunded;
 
--- name: note_on_order
--- A sentence in the order's history that changes nothing else.
-INSERT INTO order_change (order_id, status, note) SELECT id, status, $2 FROM orders WHERE id = $1;
-
 -- name: find_order
 -- One order by its number: its lines as they were bought, its life from the beginning, and what a buyer may see of its
 -- payment.
