@@ -128,6 +128,18 @@ async def test_a_repeated_key_is_answered_with_the_first_order(shop: Shop) -> No
     assert await stock_of(shop, sku) == (1, 0, 9)
 
 
+async def test_a_repeated_key_is_answered_whatever_the_cart_holds_by_now(shop: Shop) -> None:
+    shopper, sku, gone = a_guest(), await a_product(shop.database, price_minor=100), await a_product(shop.database)
+    await fill(shop, shopper, Line(sku, 1))
+    first = await buy(shop, shopper, expected_total_minor=100)
+    await fill(shop, shopper, Line(sku, 3))
+    assert await buy(shop, shopper, expected_total_minor=100) == first
+    await fill(shop, shopper, Line(gone, 1))
+    async with shop.database.transaction() as tx:
+        await tx.execute("DELETE FROM price WHERE sku = $1", gone)
+    assert await buy(shop, shopper, expected_total_minor=100) == first
+
+
 async def test_a_key_used_for_another_request_is_refused(shop: Shop) -> None:
     shopper, sku = a_guest(), await a_product(shop.database)
     await fill(shop, shopper, Line(sku, 1))

@@ -34,8 +34,12 @@ async def place(till: Till, shopper: Session, wish: PlaceOrder, key: str, *, cur
     leave nothing behind: `CartEmpty`, `OutOfStock`, `TotalChanged`, `BadInput`, `IdempotencyKeyReused`.
     """
     cart = await carts.load(till.dynamodb, shopper.shopper_id)
+    # looked up after the cart was read: a cart that the first request has emptied means that its order is there
+    first = await _first_answer(till.database, shopper, wish, key)
+    if first is not None:
+        return first
     if not cart.lines:
-        return await _answer_again(till.database, shopper, wish, key)
+        raise CartEmpty
     ask = AskQuote(wish.shipping_address.country, wish.currency or currency, wish.shipping_method)
     bill = await quote(till.database, cart, ask)
     if wish.expected_total_minor not in {None, bill.total.amount_minor}:
@@ -43,7 +47,7 @@ async def place(till: Till, shopper: Session, wish: PlaceOrder, key: str, *, cur
 
     opened = await _open(till, shopper, wish, key, cart, bill)
     if not opened.fresh:
-        return await _first_answer(till.database, opened, wish)
+        return await _find(till.database, opened, wish)
     charge = await _charge(till, opened, bill.total, wish.payment_token)
     if charge is not None:
         settled = await settle(till.database, opened.id, charge)
@@ -140,15 +144,13 @@ async def _decline(tx: Transaction, order_id: int, charge: Charge) -> bool:
     return True
 
 
-async def _answer_again(database: Database, shopper: Session, wish: PlaceOrder, key: str) -> Order:
+async def _first_answer(database: Database, shopper: Session, wish: PlaceOrder, key: str) -> Order | None:
     async with database.read() as read:
         opened = await orders.find_by_key(read, shopper.shopper_id, key)
-    if opened is None:
-        raise CartEmpty
-    return await _first_answer(database, opened, wish)
+    return None if opened is None else await _find(database, opened, wish)
 
 
-async def _first_answer(database: Database, opened: Opened, wish: PlaceOrder) -> Order:
+async def _find(database: Database, opened: Opened, wish: PlaceOrder) -> Order:
     if opened.request_digest != _digest(wish):
         raise IdempotencyKeyReused(field="Idempotency-Key")
     async with database.read() as read:
