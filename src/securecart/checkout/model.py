@@ -76,6 +76,13 @@ class ShippingRate(Struct, frozen=True):
     free_from_minor: int | None
 
 
+class Rates(Struct, frozen=True):
+    """What tax and shipping cost for a country and a currency."""
+
+    taxes: tuple[TaxRate, ...]
+    shipping: tuple[ShippingRate, ...]
+
+
 class QuotedLine(Struct, frozen=True):
     """A line of the cart with its price and the tax on the whole line."""
 

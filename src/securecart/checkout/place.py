@@ -14,13 +14,13 @@ import msgspec
 
 from securecart import carts, catalog, inventory, orders, payments
 from securecart.carts import Cart
-from securecart.checkout.model import AskQuote, PlaceOrder, Quote, ShippingRate, TaxRate, Till, total_up
+from securecart.checkout.model import AskQuote, PlaceOrder, Quote, Rates, Till, total_up
 from securecart.errors import BadInput, CartEmpty, GatewayAway, IdempotencyKeyReused, StoreAway, TotalChanged
 from securecart.orders import NewOrder, Opened, Order, OrderLine
 from securecart.payments import Charge
 from securecart.sessions import Session
 from securecart.stores.dynamodb import DynamoDB
-from securecart.stores.postgres import Database, Transaction, rows, statements_of
+from securecart.stores.postgres import Database, Transaction, one, statements_of
 from securecart.telemetry import log
 from securecart.values import Line, Money
 
@@ -61,9 +61,9 @@ async def quote(database: Database, cart: Cart, ask: AskQuote) -> Quote:
     """What the cart costs now, by the orders database itself; `BadInput` when it cannot be sold or shipped so."""
     async with database.read() as read:
         items = await catalog.price(read, [line.sku for line in cart.lines], ask.currency)
-        taxes = await rows(read, SQL["tax_rates"], TaxRate, ask.country)
-        shipping = await rows(read, SQL["shipping_rates"], ShippingRate, ask.country, ask.currency)
-    return total_up(cart.lines, items, taxes, shipping, ask)
+        rates = await one(read, SQL["rates"], Rates, ask.country, ask.currency)
+    assert rates is not None, "a statement without FROM has one row"
+    return total_up(cart.lines, items, rates.taxes, rates.shipping, ask)
 
 
 async def settle(database: Database, order_id: int, charge: Charge) -> bool:
