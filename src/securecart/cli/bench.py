@@ -67,7 +67,7 @@ def cart(
     seconds: Seconds = 4.0,
     connections: Annotated[int, typer.Option("--connections", min=1, help="Shoppers at once.")] = 16,
     rounds: Rounds = 3,
-    warm_up: WarmUp = 3.0,
+    warm_up: WarmUp = 6.0,
     keep: Keep = False,
 ) -> None:
     """Filling carts, beside DynamoDB's own write rate."""
@@ -81,7 +81,7 @@ def checkout(
     seconds: Seconds = 5.0,
     connections: Annotated[int, typer.Option("--connections", min=1, help="Shoppers at once.")] = 16,
     rounds: Rounds = 3,
-    warm_up: WarmUp = 3.0,
+    warm_up: WarmUp = 6.0,
     keep: Keep = False,
 ) -> None:
     """Whole journeys from a new cart to a paid order, beside the bare SQL and DynamoDB's own write rate."""
