@@ -1,0 +1,75 @@
+"""The facts that the shop publishes in its event log.
+
+A fact says what happened and to which order or SKU, not what the world looks like afterwards: a reader that needs
+the state asks the orders database for it, so reading a fact twice, or late, does no harm.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+__all__ = [
+    "Event",
+    "OrderCancelled",
+    "OrderDeclined",
+    "OrderEvent",
+    "OrderPlaced",
+    "OrderRefunded",
+    "OrderShipped",
+    "OrderWaits",
+    "ProductsChanged",
+    "StockChanged",
+]
+
+
+class OrderEvent(Struct, frozen=True, tag_field="kind"):
+    """Something happened to an order."""
+
+    order_id: int
+    shopper_id: str
+
+
+class OrderPlaced(OrderEvent, frozen=True, tag="order_placed"):
+    """Bought: the money is there or promised, the stock is sold. `cart` is the state of the cart that was bought."""
+
+    number: str
+    cart_version: int
+    cart_change: str
+
+
+class OrderWaits(OrderEvent, frozen=True, tag="order_waits"):
+    """The gateway has not said yet what became of the payment; the order stays pending."""
+
+
+class OrderDeclined(OrderEvent, frozen=True, tag="order_declined"):
+    """The card was declined, or no payment came in time; the stock is free again."""
+
+
+class OrderShipped(OrderEvent, frozen=True, tag="order_shipped"):
+    """The goods left the house."""
+
+
+class OrderCancelled(OrderEvent, frozen=True, tag="order_cancelled"):
+    """Taken back after it was placed; the goods are in stock again."""
+
+
+class OrderRefunded(OrderEvent, frozen=True, tag="order_refunded"):
+    """Money went back to the buyer."""
+
+    amount_minor: int
+
+
+class StockChanged(Struct, frozen=True, tag_field="kind", tag="stock_changed"):
+    """Goods arrived for these SKUs."""
+
+    skus: tuple[str, ...]
+
+
+class ProductsChanged(Struct, frozen=True, tag_field="kind", tag="products_changed"):
+    """What the shop says of these products, or asks for these SKUs, is not what it was."""
+
+    slugs: tuple[str, ...]
+    skus: tuple[str, ...]
+
+
+Event = OrderPlaced | OrderWaits | OrderDeclined | OrderShipped | OrderCancelled | OrderRefunded | StockChanged | ProductsChanged
