@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from securecart import inventory, orders
 from securecart.checkout import PlaceOrder
-from securecart.inventory import Receipt
+from securecart.inventory import Hold, Receipt
 from securecart.orders import NewOrder, OrderLine, new_number
 from securecart.sessions import Session
 from securecart.stores.postgres import Database, Transaction
@@ -66,8 +66,14 @@ def a_new_order(*lines: Line, key: str | None = None, shopper_id: str = "guest:t
 
 async def a_pending_order(tx: Transaction, *lines: Line) -> int:
     """The id of a pending order of these lines."""
-    opened = await orders.open_order(tx, a_new_order(*lines))
+    (opened,) = await orders.open_all(tx, [a_new_order(*lines)])
     return opened.id
+
+
+async def reserve(tx: Transaction, order_id: int, *lines: Line) -> None:
+    """Hold what these lines want for the order, or `OutOfStock`."""
+    shelves = await inventory.lock(tx, [line.sku for line in lines])
+    await inventory.hold(tx, [Hold(order_id, datetime.now(UTC) + timedelta(minutes=1), shelves.take(lines))])
 
 
 async def a_product(database: Database, *, price_minor: int = 100, stock: int = 1000, tax_class: str = "zero") -> str:

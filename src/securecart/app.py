@@ -25,12 +25,7 @@ class Shop(Struct, frozen=True):
     database: postgres.Database
     dynamodb: dynamodb.DynamoDB
     cache: cache.Cache
-    gateway: payments.Gateway
-
-    @property
-    def till(self) -> Till:
-        """What a checkout works with."""
-        return Till(self.database, self.dynamodb, self.gateway, self.settings.reservation_seconds)
+    till: Till
 
 
 @asynccontextmanager
@@ -45,7 +40,14 @@ async def open_shop(settings: Settings) -> AsyncIterator[Shop]:
         stack.push_async_callback(memory.close)
         gateway = payments.connect(settings.gateway_url, settings.gateway_key, timeout_s=settings.gateway_timeout_s)
         stack.push_async_callback(gateway.close)
-        yield Shop(settings, database, tables, memory, gateway)
+        till = Till(
+            database,
+            tables,
+            gateway,
+            reservation_s=settings.reservation_seconds,
+            group_most=settings.checkout_group,
+        )
+        yield Shop(settings, database, tables, memory, till)
 
 
 async def prepare(settings: Settings) -> None:

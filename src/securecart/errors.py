@@ -12,6 +12,7 @@
     │   ├── OutOfStock
     │   ├── CartChanged
     │   ├── CartEmpty
+    │   ├── CartBought
     │   ├── TotalChanged
     │   └── OrderStateConflict
     ├── PreconditionFailed              412
@@ -115,6 +116,10 @@ class CartChanged(Conflict):
 
 class CartEmpty(Conflict):
     """The cart is empty; put something into it before checking out."""
+
+
+class CartBought(Conflict):
+    """This cart was bought already, with order {number}; put something into it to buy again."""
 
 
 class TotalChanged(Conflict):

@@ -64,6 +64,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     session_days: Annotated[int, _help("Days an unused session lives.")] = 30
     cart_days: Annotated[int, _help("Days an untouched cart lives.")] = 30
     reservation_seconds: Annotated[int, _help("Seconds until the sweeper asks about a payment that nobody heard of.")] = 30
+    checkout_group: Annotated[int, _help("Orders that share one transaction at most; 1: each has its own.")] = 256
     sweep_seconds: Annotated[float, _help("Seconds between two looks at orders left pending.")] = 5.0
     rate_limits: Annotated[bool, _help("Count requests by client and refuse too many (off only for load tests).")] = True
     log_level: Annotated[str, _help("debug, info, warning or error.")] = "info"

@@ -209,7 +209,7 @@ async def test_a_crash_after_the_charge_ends_with_the_paid_order(shop: Shop, mon
         raise StoreAway(store="orders database", retry_after=1)
 
     with monkeypatch.context() as crash:
-        crash.setattr(placing, "settle", die)
+        crash.setattr(shop.till, "settle", die)
         with pytest.raises(StoreAway):
             await buy(shop, shopper)
     (number,) = await orders_of(shop, shopper)

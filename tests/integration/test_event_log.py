@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import asyncpg
+import pytest
+
 from securecart.events import OrderWaits, StockChanged
 from securecart.stores.postgres import Database, log
 
@@ -11,12 +14,14 @@ from securecart.stores.postgres import Database, log
 async def test_facts_are_there_exactly_when_what_they_tell_of_is(database: Database) -> None:
     async with database.read() as read:
         before = await read.fetchval("SELECT count(*) FROM event")
-    try:
+
+    async def publish_and_fail() -> None:
         async with database.transaction() as tx:
             await log.publish(tx, [StockChanged(("A",))])
-            raise LookupError
-    except LookupError:
-        pass
+            await tx.execute("SELECT 1 / 0")
+
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await publish_and_fail()
     async with database.transaction() as tx:
         await log.publish(tx, [StockChanged(("A", "B")), OrderWaits(1, "guest:x")])
     async with database.read() as read:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
@@ -13,11 +12,7 @@ from securecart.errors import BadInput, OutOfStock
 from securecart.inventory import Level, Receipt
 from securecart.stores.postgres import Database
 from securecart.values import Line
-from tests.orders_for_tests import a_pending_order, a_sku
-
-
-def soon() -> datetime:
-    return datetime.now(UTC) + timedelta(minutes=1)
+from tests.orders_for_tests import a_pending_order, a_sku, reserve
 
 
 async def books(database: Database, sku: str) -> list[Level]:
@@ -34,7 +29,7 @@ async def receive(database: Database, *receipts: Receipt) -> None:
 async def open_and_reserve(database: Database, *lines: Line) -> int:
     async with database.transaction() as tx:
         order = await a_pending_order(tx, *lines)
-        await inventory.reserve(tx, order, lines, until=soon())
+        await reserve(tx, order, *lines)
     return order
 
 
@@ -76,11 +71,11 @@ async def test_selling_releasing_and_restocking_keep_the_books(database: Databas
     await receive(database, Receipt(sku, 4), Receipt(sku, 4, "annex"))
     async with database.transaction() as tx:
         kept, dropped = await a_pending_order(tx, Line(sku, 5)), await a_pending_order(tx, Line(sku, 2))
-        await inventory.reserve(tx, kept, [Line(sku, 5)], until=soon())
-        await inventory.reserve(tx, dropped, [Line(sku, 2)], until=soon())
+        await reserve(tx, kept, Line(sku, 5))
+        await reserve(tx, dropped, Line(sku, 2))
     async with database.transaction() as tx:
-        await inventory.sell(tx, kept)
-        await inventory.release(tx, dropped)
+        await inventory.sell(tx, [kept])
+        await inventory.release(tx, [dropped])
     assert [(level.sold, level.reserved, level.available) for level in await books(database, sku)] == [(4, 0, 0), (1, 0, 3)]
     async with database.transaction() as tx:
         await inventory.restock(tx, kept)
@@ -93,7 +88,7 @@ async def test_each_verb_done_twice_counts_once(database: Database) -> None:
     order = await open_and_reserve(database, Line(sku, 4))
     for verb in (inventory.sell, inventory.sell, inventory.release):
         async with database.transaction() as tx:
-            await verb(tx, order)
+            await verb(tx, [order])
     assert [(level.sold, level.reserved) for level in await books(database, sku)] == [(4, 0)]
     for _ in range(2):
         async with database.transaction() as tx:
@@ -125,9 +120,9 @@ async def test_orders_that_want_the_same_skus_in_opposite_order_do_not_deadlock(
         lines = [Line(sku, 1) for sku in skus]
         async with database.transaction() as tx:
             order = await a_pending_order(tx, *lines)
-            await inventory.reserve(tx, order, lines, until=soon())
+            await reserve(tx, order, *lines)
         async with database.transaction() as tx:
-            await inventory.sell(tx, order)
+            await inventory.sell(tx, [order])
 
     await asyncio.gather(*(buy(one, two) if n % 2 else buy(two, one) for n in range(40)))
     assert [level.sold for sku in (one, two) for level in await books(database, sku)] == [40, 40]

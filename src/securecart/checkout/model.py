@@ -13,22 +13,19 @@ from msgspec import Meta, Struct
 
 from securecart.catalog import PricedItem
 from securecart.errors import BadInput
-from securecart.payments import Gateway
-from securecart.stores.dynamodb import DynamoDB
-from securecart.stores.postgres import Database
+from securecart.orders import Decision, Status
+from securecart.payments import Charge
 from securecart.values import Address, CountryCode, CurrencyCode, Line, Money
 
 STANDARD = "standard"
+# what the gateway's word makes of a pending order, and what its history says
+OUTCOMES: dict[str, tuple[Status, str]] = {
+    "captured": ("paid", "Payment received."),
+    "authorised": ("authorised", "Payment authorised; it is captured when the goods are shipped."),
+    "declined": ("declined", "Payment declined: {reason}."),
+    "closed": ("cancelled", "No payment arrived in time; nothing was charged."),
+}
 PPM = 1_000_000
-
-
-class Till(Struct, frozen=True):
-    """What a checkout works with: the stores it touches, and how long it waits (seconds)."""
-
-    database: Database
-    dynamodb: DynamoDB
-    gateway: Gateway
-    reservation_s: int
 
 
 class PlaceOrder(Struct, frozen=True, forbid_unknown_fields=True):
@@ -79,8 +76,40 @@ class ShippingRate(Struct, frozen=True):
 class Rates(Struct, frozen=True):
     """What tax and shipping cost for a country and a currency."""
 
+    country: str
+    currency: str
     taxes: tuple[TaxRate, ...]
     shipping: tuple[ShippingRate, ...]
+
+
+class Question(Struct, frozen=True):
+    """Which prices are wanted: of these SKUs, shipped to this country, in this currency."""
+
+    skus: tuple[str, ...]
+    country: str
+    currency: str
+
+
+class Cost(Struct, frozen=True):
+    """What the goods of a question (and perhaps others) cost, and tax and shipping; what is not sold is missing."""
+
+    items: Mapping[str, PricedItem]
+    rates: Rates
+
+
+class Settlement(Struct, frozen=True):
+    """The gateway's word on a pending order; `note` is for the order's history, where the usual sentence will not do."""
+
+    order_id: int
+    charge: Charge
+    note: str = ""
+
+    @property
+    def decision(self) -> Decision:
+        """What the order becomes by it."""
+        status, usual = OUTCOMES[self.charge.status]
+        reason = (self.charge.decline_reason or "").replace("_", " ")
+        return Decision(self.order_id, status, self.note or usual.format(reason=reason))
 
 
 class QuotedLine(Struct, frozen=True):

@@ -12,66 +12,54 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from securecart import carts, catalog, inventory, orders, payments
+from securecart import carts, orders, payments
 from securecart.carts import Cart
-from securecart.checkout.model import AskQuote, PlaceOrder, Quote, Rates, Till, total_up
-from securecart.errors import BadInput, CartEmpty, GatewayAway, IdempotencyKeyReused, StoreAway, TotalChanged
-from securecart.orders import NewOrder, Opened, Order, OrderLine
+from securecart.checkout.model import AskQuote, PlaceOrder, Question, Quote, Settlement, total_up
+from securecart.checkout.till import Till
+from securecart.errors import BadInput, CartEmpty, Conflict, GatewayAway, IdempotencyKeyReused, StoreAway, TotalChanged
+from securecart.orders import NewOrder, Opened, Order, OrderLine, PaymentSeen
 from securecart.payments import Charge
 from securecart.sessions import Session
 from securecart.stores.dynamodb import DynamoDB
-from securecart.stores.postgres import Database, Transaction, one, statements_of
 from securecart.telemetry import log
-from securecart.values import Line, Money
-
-SQL = statements_of(__package__)
+from securecart.values import Money
 
 
 async def place(till: Till, shopper: Session, wish: PlaceOrder, key: str, *, currency: str) -> Order:
-    """Buy what is in the shopper's cart, once per `key`.
+    """Buy what is in the shopper's cart, once per `key`, and each state of the cart once.
 
     The order comes back paid, declined, or pending when the gateway gave no answer in time. Errors, which
-    leave nothing behind: `CartEmpty`, `OutOfStock`, `TotalChanged`, `BadInput`, `IdempotencyKeyReused`.
+    leave nothing behind: `CartEmpty`, `CartBought`, `OutOfStock`, `TotalChanged`, `BadInput`, `IdempotencyKeyReused`.
     """
     cart = await carts.load(till.dynamodb, shopper.shopper_id)
-    # looked up after the cart was read: a cart that the first request has emptied means that its order is there
-    first = await _first_answer(till.database, shopper, wish, key)
-    if first is not None:
+    try:
+        order = await _write_out(till, shopper, wish, key, cart, currency)
+        opened = await till.open(order)
+    except (BadInput, Conflict):
+        # looked up after the cart was read: a cart that the first request has emptied means that its order is there
+        first = await _first_answer(till, shopper, wish, key)
+        if first is None:
+            raise
         return first
-    if not cart.lines:
-        raise CartEmpty
-    ask = AskQuote(wish.shipping_address.country, wish.currency or currency, wish.shipping_method)
-    bill = await quote(till.database, cart, ask)
-    if wish.expected_total_minor not in {None, bill.total.amount_minor}:
-        raise TotalChanged(field="expected_total_minor", total=str(bill.total), total_minor=bill.total.amount_minor)
-
-    opened = await _open(till, shopper, wish, key, cart, bill)
     if not opened.fresh:
-        return await _find(till.database, opened, wish)
-    charge = await _charge(till, opened, bill.total, wish.payment_token)
-    if charge is not None:
-        settled = await settle(till.database, opened.id, charge)
-        if settled and charge.status == "captured":
-            await empty(till.dynamodb, shopper.shopper_id, cart)
-    async with till.database.read() as read:
-        return await orders.find(read, opened.number)
+        return await _answer_again(till, opened, wish)
+
+    charge = await _charge(till, opened, Money(order.total_minor, order.currency), wish.payment_token)
+    if charge is None:
+        return await _find(till, opened)
+    settlement = Settlement(opened.id, charge)
+    decided = await till.settle(settlement)
+    if decided is None:
+        return await _find(till, opened)
+    if decided.is_bought:
+        await empty(till.dynamodb, shopper.shopper_id, cart)
+    return orders.placed(order, opened, settlement.decision, decided, _seen(charge))
 
 
-async def quote(database: Database, cart: Cart, ask: AskQuote) -> Quote:
+async def quote(till: Till, cart: Cart, ask: AskQuote) -> Quote:
     """What the cart costs now, by the orders database itself; `BadInput` when it cannot be sold or shipped so."""
-    async with database.read() as read:
-        items = await catalog.price(read, [line.sku for line in cart.lines], ask.currency)
-        rates = await one(read, SQL["rates"], Rates, ask.country, ask.currency)
-    assert rates is not None, "a statement without FROM has one row"
-    return total_up(cart.lines, items, rates.taxes, rates.shipping, ask)
-
-
-async def settle(database: Database, order_id: int, charge: Charge) -> bool:
-    """Transaction 2: make the gateway's word the order's state; False when that was done before."""
-    async with database.transaction() as tx:
-        if charge.status == "captured":
-            return await _pay(tx, order_id, charge)
-        return await _decline(tx, order_id, charge)
+    cost = await till.cost(Question(tuple(line.sku for line in cart.lines), ask.country, ask.currency))
+    return total_up(cart.lines, cost.items, cost.rates.taxes, cost.rates.shipping, ask)
 
 
 async def empty(dynamodb: DynamoDB, shopper_id: str, cart: Cart) -> None:
@@ -82,10 +70,14 @@ async def empty(dynamodb: DynamoDB, shopper_id: str, cart: Cart) -> None:
         log.warning("cart could not be emptied after the order", shopper=shopper_id)
 
 
-async def _open(till: Till, shopper: Session, wish: PlaceOrder, key: str, cart: Cart, bill: Quote) -> Opened:
-    """Transaction 1: the pending order and its reserved stock, both or neither."""
-    until = datetime.now(UTC) + timedelta(seconds=till.reservation_s)
-    order = NewOrder(
+async def _write_out(till: Till, shopper: Session, wish: PlaceOrder, key: str, cart: Cart, currency: str) -> NewOrder:
+    """The order as it will be written, at today's prices."""
+    if not cart.lines:
+        raise CartEmpty
+    bill = await quote(till, cart, AskQuote(wish.shipping_address.country, wish.currency or currency, wish.shipping_method))
+    if wish.expected_total_minor not in {None, bill.total.amount_minor}:
+        raise TotalChanged(field="expected_total_minor", total=str(bill.total), total_minor=bill.total.amount_minor)
+    return NewOrder(
         number=orders.new_number(),
         shopper_id=shopper.shopper_id,
         idempotency_key=key,
@@ -94,7 +86,7 @@ async def _open(till: Till, shopper: Session, wish: PlaceOrder, key: str, cart: 
         cart_change=cart.change,
         email=wish.email,
         currency=bill.currency,
-        lines=tuple(msgspec.convert(line, OrderLine, from_attributes=True) for line in bill.lines),
+        lines=tuple(OrderLine(line.sku, line.title, line.quantity, line.unit_price, line.tax, line.total) for line in bill.lines),
         subtotal_minor=bill.subtotal.amount_minor,
         shipping_minor=bill.shipping.amount_minor,
         tax_minor=bill.tax.amount_minor,
@@ -103,14 +95,8 @@ async def _open(till: Till, shopper: Session, wish: PlaceOrder, key: str, cart: 
         shipping_method=bill.shipping_method,
         shipping_address=wish.shipping_address,
         billing_address=wish.billing_address or wish.shipping_address,
-        pending_until=until,
+        pending_until=datetime.now(UTC) + timedelta(seconds=till.reservation_s),
     )
-    async with till.database.transaction() as tx:
-        opened = await orders.open_order(tx, order)
-        if opened.fresh:
-            await inventory.reserve(tx, opened.id, [Line(line.sku, line.quantity) for line in order.lines], until=until)
-            await payments.expect(tx, opened.id, bill.total, gateway=till.gateway.name)
-    return opened
 
 
 async def _charge(till: Till, opened: Opened, amount: Money, token: str) -> Charge | None:
@@ -126,35 +112,26 @@ async def _charge(till: Till, opened: Opened, amount: Money, token: str) -> Char
         return Charge(status="declined", decline_reason="invalid_card")
 
 
-async def _pay(tx: Transaction, order_id: int, charge: Charge) -> bool:
-    if not await orders.decide(tx, order_id, "paid", "Payment received."):
-        return False
-    await payments.captured(tx, order_id, charge)
-    await inventory.sell(tx, order_id)
-    return True
-
-
-async def _decline(tx: Transaction, order_id: int, charge: Charge) -> bool:
-    closed = charge.status == "closed"
-    note = "No payment arrived in time; nothing was charged." if closed else f"Payment declined: {charge.decline_reason}."
-    if not await orders.decide(tx, order_id, "cancelled" if closed else "declined", note):
-        return False
-    await payments.declined(tx, order_id, charge)
-    await inventory.release(tx, order_id)
-    return True
-
-
-async def _first_answer(database: Database, shopper: Session, wish: PlaceOrder, key: str) -> Order | None:
-    async with database.read() as read:
+async def _first_answer(till: Till, shopper: Session, wish: PlaceOrder, key: str) -> Order | None:
+    async with till.database.read() as read:
         opened = await orders.find_by_key(read, shopper.shopper_id, key)
-    return None if opened is None else await _find(database, opened, wish)
+    return None if opened is None else await _answer_again(till, opened, wish)
 
 
-async def _find(database: Database, opened: Opened, wish: PlaceOrder) -> Order:
+async def _answer_again(till: Till, opened: Opened, wish: PlaceOrder) -> Order:
     if opened.request_digest != _digest(wish):
         raise IdempotencyKeyReused(field="Idempotency-Key")
-    async with database.read() as read:
+    return await _find(till, opened)
+
+
+async def _find(till: Till, opened: Opened) -> Order:
+    async with till.database.read() as read:
         return await orders.find(read, opened.number)
+
+
+def _seen(charge: Charge) -> PaymentSeen:
+    status = "declined" if charge.status == "closed" else charge.status
+    return PaymentSeen(status, charge.card.brand, charge.card.last4, payments.why_declined(charge))
 
 
 def _digest(wish: PlaceOrder) -> bytes:

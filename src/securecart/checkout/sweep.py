@@ -11,8 +11,9 @@ from msgspec import Struct
 
 from securecart import orders, payments
 from securecart.carts import Cart
-from securecart.checkout.model import Till
-from securecart.checkout.place import empty, settle
+from securecart.checkout.model import Settlement
+from securecart.checkout.place import empty
+from securecart.checkout.till import Till
 from securecart.checkout.undo import give_back
 from securecart.errors import GatewayAway
 from securecart.orders import Pending
@@ -47,7 +48,7 @@ async def sweep(till: Till) -> Swept:
 
 async def _conclude(till: Till, order: Pending) -> str:
     charge = await till.gateway.conclude(order.number)
-    if await settle(till.database, order.id, charge):
+    if await till.settle(Settlement(order.id, charge)):
         log.info("swept a pending order", order=order.number, outcome=charge.status)
         if charge.status == "captured":
             await empty(till.dynamodb, order.shopper_id, Cart(order.lines, order.cart_version, order.cart_change))

@@ -7,7 +7,7 @@ open; then its word is noted. When it gives none, the refund stays open and the 
 from __future__ import annotations
 
 from securecart import inventory, orders, payments
-from securecart.checkout.model import Till
+from securecart.checkout.till import Till
 from securecart.errors import GatewayAway, NotFound, OrderStateConflict
 from securecart.orders import Order
 from securecart.payments import OpenRefund

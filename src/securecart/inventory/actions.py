@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Iterable, Sequence
 
-from securecart.errors import BadInput, OutOfStock
-from securecart.inventory.model import Level, Receipt, Shortage
+from securecart.errors import BadInput
+from securecart.inventory.model import Hold, Level, Place, Receipt, Shelves
 from securecart.stores.postgres import Read, Transaction, rows, statements_of
-from securecart.values import Line
 
 SQL = statements_of(__package__)
 
 
-async def reserve(tx: Transaction, order_id: int, lines: Sequence[Line], *, until: datetime) -> None:
-    """Hold every line's units for the order, or none of them: `OutOfStock` names the SKUs that fall short."""
-    skus, quantities = [line.sku for line in lines], [line.quantity for line in lines]
-    shortages = await rows(tx, SQL["reserve_stock"], Shortage, order_id, skus, quantities, until)
-    if shortages:
-        raise OutOfStock(field="lines", skus=", ".join(short.sku for short in shortages), shortages=shortages)
+async def lock(tx: Transaction, skus: Iterable[str]) -> Shelves:
+    """What can be promised of these SKUs, nobody else's to promise until the transaction ends."""
+    return Shelves(await rows(tx, SQL["lock_stock"], Place, sorted(set(skus))))
 
 
-async def sell(tx: Transaction, order_id: int) -> None:
-    """Turn what the order reserved into sold units; nothing happens when it holds nothing."""
-    await tx.execute(SQL["sell_reserved"], order_id)
+async def hold(tx: Transaction, holds: Sequence[Hold]) -> None:
+    """Reserve what orders were given from locked `Shelves`."""
+    each = [(hold.order_id, taken, hold.until) for hold in holds for taken in hold.taken]
+    await tx.execute(
+        SQL["hold_stock"],
+        [order_id for order_id, _, _ in each],
+        [taken.sku for _, taken, _ in each],
+        [taken.location_id for _, taken, _ in each],
+        [taken.quantity for _, taken, _ in each],
+        [until for _, _, until in each],
+    )
 
 
-async def release(tx: Transaction, order_id: int) -> None:
-    """Make what the order reserved available again; nothing happens when it holds nothing."""
-    await tx.execute(SQL["release_reserved"], order_id)
+async def sell(tx: Transaction, order_ids: Sequence[int]) -> None:
+    """Turn what these orders reserved into sold units; nothing happens where one holds nothing."""
+    await tx.execute(SQL["sell_reserved"], order_ids)
+
+
+async def release(tx: Transaction, order_ids: Sequence[int]) -> None:
+    """Make what these orders reserved available again; nothing happens where one holds nothing."""
+    await tx.execute(SQL["release_reserved"], order_ids)
 
 
 async def restock(tx: Transaction, order_id: int) -> None:

@@ -1,80 +1,68 @@
--- name: reserve_stock
--- Hold the wanted units for order $1 until $4, all of them or none: SKUs $2 in quantities $3, lines of one SKU
--- summed, locations drawn on in order. Answers a row for each SKU of which there is too little.
-WITH wanted AS (
-    SELECT sku, sum(quantity) AS quantity
-    FROM unnest($2::text[], $3::bigint[]) AS line (sku, quantity)
-    GROUP BY sku
-), locked AS MATERIALIZED (
-    SELECT stock.sku, stock.location_id, stock.received - stock.sold - stock.reserved AS free
-    FROM stock
-    JOIN wanted USING (sku)
-    ORDER BY stock.sku, stock.location_id
-    FOR UPDATE OF stock
-), spread AS (
-    SELECT locked.sku, locked.location_id, least(
-        locked.free,
-        greatest(wanted.quantity - coalesce(sum(locked.free) OVER nearer, 0), 0)
-    )::bigint AS take
-    FROM locked
-    JOIN wanted USING (sku)
-    WINDOW nearer AS (PARTITION BY locked.sku ORDER BY locked.location_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
-), short AS (
-    SELECT wanted.sku, wanted.quantity::bigint AS wanted, coalesce(sum(spread.take), 0)::bigint AS available
-    FROM wanted
-    LEFT JOIN spread USING (sku)
-    GROUP BY wanted.sku, wanted.quantity
-    HAVING coalesce(sum(spread.take), 0) < wanted.quantity
-), held AS (
-    UPDATE stock
-    SET reserved = stock.reserved + spread.take
-    FROM spread
-    WHERE stock.sku = spread.sku AND stock.location_id = spread.location_id
-      AND spread.take > 0 AND NOT EXISTS (SELECT FROM short)
-), noted AS (
+-- name: lock_stock
+-- What can be promised of the SKUs $1, place by place in the order in which places are drawn on; locked until the
+-- transaction ends, in the order in which everybody locks stock.
+SELECT sku, location_id, received - sold - reserved AS free
+FROM stock
+WHERE sku = ANY ($1::text[])
+ORDER BY sku, location_id
+FOR UPDATE;
+
+-- name: hold_stock
+-- Hold units: for orders $1 of SKUs $2 at places $3 so many $4 until $5. The caller has locked the stock and judged.
+WITH held AS (
     INSERT INTO reservation (order_id, sku, location_id, quantity, expires_at)
-    SELECT $1::bigint, sku, location_id, take, $4::timestamptz
-    FROM spread
-    WHERE take > 0 AND NOT EXISTS (SELECT FROM short)
+    SELECT order_id, sku, location_id, quantity, expires_at
+    FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::int[], $5::timestamptz[])
+        AS placed (order_id, sku, location_id, quantity, expires_at)
+    RETURNING sku, location_id, quantity
+), total AS (
+    SELECT sku, location_id, sum(quantity) AS quantity FROM held GROUP BY sku, location_id
 )
-SELECT sku, wanted, available FROM short ORDER BY sku;
+UPDATE stock
+SET reserved = stock.reserved + total.quantity
+FROM total
+WHERE stock.sku = total.sku AND stock.location_id = total.location_id;
 
 -- name: sell_reserved
--- Order $1 is paid: its reserved units become sold ones, and where they came from is kept.
+-- The orders $1 are paid: their reserved units become sold ones, and where they came from is kept.
 WITH held AS MATERIALIZED (
-    SELECT stock.sku, stock.location_id, reservation.quantity
+    SELECT reservation.order_id, stock.sku, stock.location_id, reservation.quantity
     FROM reservation
     JOIN stock USING (sku, location_id)
-    WHERE reservation.order_id = $1
+    WHERE reservation.order_id = ANY ($1::bigint[])
     ORDER BY stock.sku, stock.location_id
     FOR UPDATE OF stock
+), total AS (
+    SELECT sku, location_id, sum(quantity) AS quantity FROM held GROUP BY sku, location_id
 ), sold AS (
     UPDATE stock
-    SET reserved = stock.reserved - held.quantity, sold = stock.sold + held.quantity
-    FROM held
-    WHERE stock.sku = held.sku AND stock.location_id = held.location_id
+    SET reserved = stock.reserved - total.quantity, sold = stock.sold + total.quantity
+    FROM total
+    WHERE stock.sku = total.sku AND stock.location_id = total.location_id
 ), forgotten AS (
-    DELETE FROM reservation WHERE order_id = $1
+    DELETE FROM reservation WHERE order_id = ANY ($1::bigint[])
 )
 INSERT INTO allocation (order_id, sku, location_id, quantity)
-SELECT $1, sku, location_id, quantity FROM held;
+SELECT order_id, sku, location_id, quantity FROM held;
 
 -- name: release_reserved
--- Order $1 will not be: its reserved units are available again.
+-- The orders $1 will not be: their reserved units are available again.
 WITH held AS MATERIALIZED (
     SELECT stock.sku, stock.location_id, reservation.quantity
     FROM reservation
     JOIN stock USING (sku, location_id)
-    WHERE reservation.order_id = $1
+    WHERE reservation.order_id = ANY ($1::bigint[])
     ORDER BY stock.sku, stock.location_id
     FOR UPDATE OF stock
+), total AS (
+    SELECT sku, location_id, sum(quantity) AS quantity FROM held GROUP BY sku, location_id
 ), released AS (
     UPDATE stock
-    SET reserved = stock.reserved - held.quantity
-    FROM held
-    WHERE stock.sku = held.sku AND stock.location_id = held.location_id
+    SET reserved = stock.reserved - total.quantity
+    FROM total
+    WHERE stock.sku = total.sku AND stock.location_id = total.location_id
 )
-DELETE FROM reservation WHERE order_id = $1;
+DELETE FROM reservation WHERE order_id = ANY ($1::bigint[]);
 
 -- name: restock_sold
 -- Order $1 was cancelled after it was paid: its units go back where they came from.

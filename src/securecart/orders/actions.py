@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from securecart.errors import NotFound
 from securecart.orders.model import (
+    RECEIVED,
+    Decided,
+    Decision,
     NewOrder,
     Opened,
     Order,
@@ -16,7 +20,6 @@ from securecart.orders.model import (
     PaymentSeen,
     Pending,
     Record,
-    Status,
 )
 from securecart.stores.postgres import Read, Transaction, one, rows, statements_of
 from securecart.values import Money, decode_cursor, encode_cursor
@@ -24,43 +27,50 @@ from securecart.values import Money, decode_cursor, encode_cursor
 SQL = statements_of(__package__)
 
 NEWEST = 2**63 - 1
+# the order in which the statement wants a new order's fields
+OPENED_WITH = (
+    *("number", "shopper_id", "idempotency_key", "request_digest", "cart_version", "cart_change", "email", "currency"),
+    *("subtotal_minor", "shipping_minor", "tax_minor", "tax_included", "total_minor"),
+    *("shipping_method", "shipping_address", "billing_address", "pending_until"),
+)
 
 
-async def open_order(tx: Transaction, order: NewOrder) -> Opened:
-    """Write the order as pending, or answer the one that the same key opened before."""
-    lines = order.lines
-    opened = await one(
-        tx,
-        SQL["open_order"],
-        Opened,
-        order.number,
-        order.shopper_id,
-        order.idempotency_key,
-        order.request_digest,
-        order.cart_version,
-        order.cart_change,
-        order.email,
-        order.currency,
-        order.subtotal_minor,
-        order.shipping_minor,
-        order.tax_minor,
-        order.tax_included,
-        order.total_minor,
-        order.shipping_method,
-        order.shipping_address,
-        order.billing_address,
-        order.pending_until,
-        [line.sku for line in lines],
-        [line.title for line in lines],
-        [line.quantity for line in lines],
-        [line.unit_price.amount_minor for line in lines],
-        [line.tax.amount_minor for line in lines],
-        [line.total.amount_minor for line in lines],
+async def open_all(tx: Transaction, orders: Sequence[NewOrder]) -> list[Opened]:
+    """Write the orders as pending; what became of each says whether it is new, or which order was there before it."""
+    lines = [(order.number, line) for order in orders for line in order.lines]
+    written = await tx.fetch(
+        SQL["open_orders"],
+        *([getattr(order, name) for order in orders] for name in OPENED_WITH),
+        [number for number, _ in lines],
+        [line.sku for _, line in lines],
+        [line.title for _, line in lines],
+        [line.quantity for _, line in lines],
+        [line.unit_price.amount_minor for _, line in lines],
+        [line.tax.amount_minor for _, line in lines],
+        [line.total.amount_minor for _, line in lines],
+        RECEIVED,
     )
-    if opened is None:
-        opened = await find_by_key(tx, order.shopper_id, order.idempotency_key)
-    assert opened is not None, "a conflicting order is committed, so it can be read"
-    return opened
+    fresh = {row["number"]: Opened(row["id"], row["number"], "pending", b"", row["placed_at"], fresh=True) for row in written}
+    there = await find_opened(tx, [order for order in orders if order.number not in fresh])
+    return [fresh.get(order.number) or there[order.number] for order in orders]
+
+
+async def find_opened(read: Read, orders: Sequence[NewOrder]) -> dict[str, Opened]:
+    """By the number of each of these: the order that its shopper opened before with its key, or bought its cart with."""
+    if not orders:
+        return {}
+    shoppers, keys, carts = zip(*((order.shopper_id, order.idempotency_key, order.cart_change) for order in orders), strict=True)
+    found = await read.fetch(SQL["find_opened"], shoppers, keys, carts)
+    # an order that was written and whose commit was not heard of is found under the number it was given then
+    return {
+        (order := orders[row["position"]]).number: Opened(
+            *(row["id"], row["number"], row["status"], row["request_digest"], row["placed_at"]),
+            fresh=row["number"] == order.number,
+            was_there=True,
+            same_key=row["by_key"],
+        )
+        for row in found
+    }
 
 
 async def find_by_key(read: Read, shopper_id: str, idempotency_key: str) -> Opened | None:
@@ -68,9 +78,10 @@ async def find_by_key(read: Read, shopper_id: str, idempotency_key: str) -> Open
     return await one(read, SQL["find_by_key"], Opened, shopper_id, idempotency_key)
 
 
-async def decide(tx: Transaction, order_id: int, status: Status, note: str) -> bool:
-    """Move a pending order to its next status; False when it was decided already, and then nothing changed."""
-    return await tx.fetchval(SQL["decide_order"], order_id, status, note) is not None
+async def decide_all(tx: Transaction, words: Sequence[Decision]) -> dict[int, Decided]:
+    """Move pending orders to their next status, by id; one that was decided already is left out, and nothing changed."""
+    ids, statuses, notes = zip(*((word.order_id, word.status, word.note) for word in words), strict=True)
+    return {row.id: row for row in await rows(tx, SQL["decide_orders"], Decided, ids, statuses, notes)}
 
 
 async def lock(tx: Transaction, number: str) -> Record:

@@ -10,16 +10,18 @@ from msgspec import Struct
 
 from securecart.values import Address, Line, Money
 
-Status = Literal["pending", "paid", "declined", "cancelled", "partially_refunded", "refunded"]
+Status = Literal["pending", "authorised", "paid", "declined", "cancelled", "partially_refunded", "refunded"]
 
+RECEIVED = "Order received."
 # Crockford's base 32: no I, L, O or U, so a number survives being read out over the telephone.
 NUMBER_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
 def new_number() -> str:
     """A fresh order number such as `SC-4K7QM-9XR2D`: 50 random bits, so nobody can guess a neighbour's."""
-    drawn = [secrets.choice(NUMBER_ALPHABET) for _ in range(10)]
-    return f"SC-{''.join(drawn[:5])}-{''.join(drawn[5:])}"
+    drawn = secrets.randbits(50)
+    letters = "".join(NUMBER_ALPHABET[drawn >> shift & 31] for shift in range(0, 50, 5))
+    return f"SC-{letters[:5]}-{letters[5:]}"
 
 
 class OrderLine(Struct, frozen=True):
@@ -57,13 +59,45 @@ class NewOrder(Struct, frozen=True):
 
 
 class Opened(Struct, frozen=True):
-    """What became of an attempt to open an order: `fresh` is False when the key had opened it before."""
+    """What became of an attempt to open an order.
+
+    `fresh`: it is this attempt's own. `was_there`: it was written before, by another attempt with the `same_key` or for the
+    same state of the cart; or by this very attempt, whose commit was not heard of.
+    """
 
     id: int
     number: str
     status: Status
     request_digest: bytes
+    placed_at: datetime
     fresh: bool
+    was_there: bool = False
+    same_key: bool = True
+
+
+class Decision(Struct, frozen=True):
+    """What a pending order is to become, with the sentence for its history."""
+
+    order_id: int
+    status: Status
+    note: str
+
+
+class Decided(Struct, frozen=True):
+    """An order that has just left the pending state, and the state of the cart that it bought."""
+
+    id: int
+    number: str
+    shopper_id: str
+    status: Status
+    cart_version: int
+    cart_change: str
+    at: datetime
+
+    @property
+    def is_bought(self) -> bool:
+        """Whether its goods are the buyer's now."""
+        return self.status in {"authorised", "paid"}
 
 
 class Record(Struct, frozen=True):
@@ -136,3 +170,30 @@ class OrderSummary(Struct, frozen=True):
     total: Money
     items: int
     placed_at: datetime
+
+
+def placed(order: NewOrder, opened: Opened, decision: Decision, decided: Decided, payment: PaymentSeen) -> Order:
+    """The order as it stands in the database right after it was decided, without asking for it."""
+    currency = order.currency
+    return Order(
+        number=order.number,
+        status=decision.status,
+        email=order.email,
+        currency=currency,
+        subtotal=Money(order.subtotal_minor, currency),
+        shipping=Money(order.shipping_minor, currency),
+        tax=Money(order.tax_minor, currency),
+        tax_included=order.tax_included,
+        total=Money(order.total_minor, currency),
+        refunded=Money(0, currency),
+        shipping_method=order.shipping_method,
+        shipping_address=order.shipping_address,
+        billing_address=order.billing_address,
+        placed_at=opened.placed_at,
+        lines=order.lines,
+        changes=(
+            OrderChange(opened.placed_at, "pending", RECEIVED),
+            OrderChange(decided.at, decision.status, decision.note),
+        ),
+        payment=payment,
+    )

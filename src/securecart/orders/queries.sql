@@ -1,37 +1,77 @@
--- name: open_order
--- Write a pending order with its lines and first note, unless the shopper's key has opened one before: then no
--- row comes back. Two requests with one key at once: the later waits here until the earlier has committed.
+-- name: open_orders
+-- Write pending orders with their lines and first notes. An order whose shopper opened one before with the same key, or
+-- has bought the same state of the cart, is left out. Of two who come with one key at once, the later waits here until
+-- the earlier has committed. Lines name their order by its number $18; the first note of each order is $25.
 WITH opened AS (
     INSERT INTO orders (
         number, shopper_id, idempotency_key, request_digest, cart_version, cart_change, status, email, currency,
         subtotal_minor, shipping_minor, tax_minor, tax_included, total_minor,
         shipping_method, shipping_address, billing_address, pending_until
     )
-    VALUES ($1, $2, $3, $4, $5, $6, 'pending', $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
-    ON CONFLICT (shopper_id, idempotency_key) DO NOTHING
-    RETURNING id, number, status, request_digest
+    SELECT
+        number, shopper_id, idempotency_key, request_digest, cart_version, cart_change, 'pending', email, currency,
+        subtotal_minor, shipping_minor, tax_minor, tax_included, total_minor,
+        shipping_method, shipping_address, billing_address, pending_until
+    FROM unnest(
+        $1::text[], $2::text[], $3::text[], $4::bytea[], $5::bigint[], $6::text[], $7::text[], $8::text[],
+        $9::bigint[], $10::bigint[], $11::bigint[], $12::boolean[], $13::bigint[],
+        $14::text[], $15::jsonb[], $16::jsonb[], $17::timestamptz[]
+    ) WITH ORDINALITY AS wish (
+        number, shopper_id, idempotency_key, request_digest, cart_version, cart_change, email, currency,
+        subtotal_minor, shipping_minor, tax_minor, tax_included, total_minor,
+        shipping_method, shipping_address, billing_address, pending_until, arrival
+    )
+    ORDER BY arrival
+    ON CONFLICT DO NOTHING
+    RETURNING id, number, placed_at
 ), lines AS (
     INSERT INTO order_line (order_id, position, sku, title, quantity, unit_price_minor, tax_minor, total_minor)
-    SELECT opened.id, line.position, line.sku, line.title, line.quantity, line.unit_price_minor, line.tax_minor, line.total_minor
-    FROM opened, unnest($18::text[], $19::text[], $20::int[], $21::bigint[], $22::bigint[], $23::bigint[])
-        WITH ORDINALITY AS line (sku, title, quantity, unit_price_minor, tax_minor, total_minor, position)
+    SELECT
+        opened.id, row_number() OVER (PARTITION BY line.number ORDER BY line.arrival), line.sku, line.title, line.quantity,
+        line.unit_price_minor, line.tax_minor, line.total_minor
+    FROM unnest(
+        $18::text[], $19::text[], $20::text[], $21::int[], $22::bigint[], $23::bigint[], $24::bigint[]
+    ) WITH ORDINALITY AS line (number, sku, title, quantity, unit_price_minor, tax_minor, total_minor, arrival)
+    JOIN opened USING (number)
 ), noted AS (
-    INSERT INTO order_change (order_id, status, note) SELECT id, 'pending', 'Order received.' FROM opened
+    INSERT INTO order_change (order_id, status, note) SELECT id, 'pending', $25 FROM opened
 )
-SELECT id, number, status, request_digest, true AS fresh FROM opened;
+SELECT id, number, placed_at FROM opened;
+
+-- name: find_opened
+-- Of each of the shoppers $1: the order that was opened with the idempotency key $2, and else the one that bought the state
+-- of the cart $3.
+SELECT wish.position - 1 AS position, known.*
+FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS wish (shopper_id, idempotency_key, cart_change, position)
+CROSS JOIN LATERAL (
+    SELECT id, number, status, request_digest, placed_at, idempotency_key = wish.idempotency_key AS by_key
+    FROM orders
+    WHERE shopper_id = wish.shopper_id AND idempotency_key = wish.idempotency_key
+    UNION ALL
+    SELECT id, number, status, request_digest, placed_at, false
+    FROM orders
+    WHERE shopper_id = wish.shopper_id AND cart_change = wish.cart_change AND cart_change <> ''
+      AND status NOT IN ('declined', 'cancelled')
+    ORDER BY by_key DESC
+    LIMIT 1
+) AS known;
 
 -- name: find_by_key
 -- The order that shopper $1 opened with idempotency key $2.
-SELECT id, number, status, request_digest, false AS fresh FROM orders WHERE shopper_id = $1 AND idempotency_key = $2;
+SELECT id, number, status, request_digest, placed_at, false AS fresh FROM orders WHERE shopper_id = $1 AND idempotency_key = $2;
 
--- name: decide_order
--- A pending order ($1) becomes $2 with note $3; no row when somebody else decided it first.
+-- name: decide_orders
+-- Pending orders ($1) become $2, each with its note $3; those that somebody else decided first are left out.
 WITH decided AS (
-    UPDATE orders SET status = $2, pending_until = NULL WHERE id = $1 AND status = 'pending' RETURNING id
+    UPDATE orders
+    SET status = word.status, pending_until = NULL
+    FROM unnest($1::bigint[], $2::text[], $3::text[]) AS word (order_id, status, note)
+    WHERE orders.id = word.order_id AND orders.status = 'pending'
+    RETURNING orders.id, orders.status, word.note, orders.number, orders.shopper_id, orders.cart_version, orders.cart_change
 ), noted AS (
-    INSERT INTO order_change (order_id, status, note) SELECT id, $2, $3 FROM decided
+    INSERT INTO order_change (order_id, status, note) SELECT id, status, note FROM decided
 )
-SELECT id FROM decided;
+SELECT id, status, number, shopper_id, cart_version, cart_change, now() AS at FROM decided;
 
 -- name: lock_order
 -- The order with number $1, locked until the transaction ends.

@@ -6,12 +6,12 @@ only ever a token; its number never reaches the shop.
 """
 
 from securecart.payments.actions import (
-    captured,
-    declined,
     expect,
     finish_refund,
     open_refund,
+    record,
     unfinished_refunds,
+    why_declined,
 )
 from securecart.payments.gateway import Charge, Gateway, connect
 from securecart.payments.model import OpenRefund
@@ -20,11 +20,11 @@ __all__ = [
     "Charge",
     "Gateway",
     "OpenRefund",
-    "captured",
     "connect",
-    "declined",
     "expect",
     "finish_refund",
     "open_refund",
+    "record",
     "unfinished_refunds",
+    "why_declined",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from securecart.errors import BadInput
 from securecart.payments.gateway import Charge
 from securecart.payments.model import OpenRefund
@@ -11,21 +13,30 @@ from securecart.values import Money
 SQL = statements_of(__package__)
 
 
-async def expect(tx: Transaction, order_id: int, amount: Money, *, gateway: str) -> None:
-    """Note that this money is about to be asked for."""
-    await tx.execute(SQL["expect_payment"], order_id, gateway, amount.currency, amount.amount_minor)
+async def expect(tx: Transaction, amounts: Mapping[int, Money], *, gateway: str) -> None:
+    """Note that this money is about to be asked for, by order."""
+    money = amounts.values()
+    currencies, minor = [one.currency for one in money], [one.amount_minor for one in money]
+    await tx.execute(SQL["expect_payments"], list(amounts), gateway, currencies, minor)
 
 
-async def captured(tx: Transaction, order_id: int, charge: Charge) -> None:
-    """Note that the money is the shop's."""
-    await tx.execute(SQL["capture_payment"], order_id, charge.id, charge.card.brand, charge.card.last4)
-
-
-async def declined(tx: Transaction, order_id: int, charge: Charge) -> None:
-    """Note that no money moved and none will."""
+async def record(tx: Transaction, charges: Mapping[int, Charge]) -> None:
+    """Note what the gateway said, by order: the money is the shop's, or none moved and none will."""
+    words = charges.values()
     await tx.execute(
-        SQL["decline_payment"], order_id, charge.id, charge.card.brand, charge.card.last4, charge.decline_reason or "closed"
+        SQL["record_charges"],
+        list(charges),
+        ["declined" if word.status == "closed" else word.status for word in words],
+        [word.id for word in words],
+        [word.card.brand for word in words],
+        [word.card.last4 for word in words],
+        [why_declined(word) for word in words],
     )
+
+
+def why_declined(charge: Charge) -> str:
+    """The reason as the shop keeps it: empty for money that was captured."""
+    return "" if charge.status == "captured" else charge.decline_reason or "closed"
 
 
 async def open_refund(tx: Transaction, order_id: int, *, key: str, amount_minor: int | None, reason: str) -> OpenRefund:

@@ -1,16 +1,17 @@
--- name: expect_payment
--- Order $1 is about to be paid through gateway $2: currency $3, $4 minor units.
-INSERT INTO payment (order_id, gateway, status, currency, amount_minor) VALUES ($1, $2, 'pending', $3, $4);
+-- name: expect_payments
+-- The orders $1 are about to be paid through gateway $2: currencies $3, minor units $4.
+INSERT INTO payment (order_id, gateway, status, currency, amount_minor)
+SELECT order_id, $2, 'pending', currency, amount_minor
+FROM unnest($1::bigint[], $3::text[], $4::bigint[]) AS asked (order_id, currency, amount_minor);
 
--- name: capture_payment
--- The gateway captured order $1's money: its id $2, card brand $3 and last four digits $4.
-UPDATE payment SET status = 'captured', gateway_id = $2, card_brand = $3, card_last4 = $4 WHERE order_id = $1;
-
--- name: decline_payment
--- The gateway declined order $1's payment or will never be asked again: its id $2, card brand $3, last four $4, reason $5.
+-- name: record_charges
+-- The gateway's word on the orders $1: status $2, its id $3, card brand $4, last four digits $5, reason of a decline $6.
 UPDATE payment
-SET status = 'declined', gateway_id = $2, card_brand = $3, card_last4 = $4, decline_reason = $5
-WHERE order_id = $1;
+SET status = word.status, gateway_id = word.gateway_id, card_brand = word.brand, card_last4 = word.last4,
+    decline_reason = word.reason
+FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[])
+    AS word (order_id, status, gateway_id, brand, last4, reason)
+WHERE payment.order_id = word.order_id;
 
 -- name: open_refund
 -- Decide on a refund of $3 minor units of order $1 (NULL: all that is left) under key $2 for reason $4. No row

@@ -47,7 +47,7 @@ async def quote(shop: Shop, shopper: Session, data: QuoteRequest) -> Quote:
     if not cart.lines:
         raise CartEmpty
     ask = AskQuote(data.country, data.currency or shop.settings.currency, data.shipping_method)
-    return await checkout.quote(shop.database, cart, ask)
+    return await checkout.quote(shop.till, cart, ask)
 
 
 @post("/api/checkout", guards=[limit("checkout", 60)], tags=["checkout"])

@@ -119,11 +119,11 @@ async def _quote(here: Visit, form: Form) -> Quote:
         country if country in COUNTRIES else settings.country, settings.currency, form.values.get("shipping_method") or None
     )
     try:
-        return await checkout.quote(here.shop.database, here.cart, ask)
+        return await checkout.quote(here.shop.till, here.cart, ask)
     except BadInput as error:
         if error.field != "shipping_method":
             raise
-        return await checkout.quote(here.shop.database, here.cart, AskQuote(ask.country, ask.currency))
+        return await checkout.quote(here.shop.till, here.cart, AskQuote(ask.country, ask.currency))
 
 
 async def _key_of(here: Visit, session: Session) -> tuple[str, str]:

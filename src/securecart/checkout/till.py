@@ -1,0 +1,43 @@
+"""What a checkout works with: the stores it touches, and what it does together with the others of the moment."""
+
+from __future__ import annotations
+
+import functools
+
+from securecart.checkout import together
+from securecart.checkout.model import Cost, Question, Settlement
+from securecart.grouping import Grouped
+from securecart.orders import Decided, NewOrder, Opened
+from securecart.payments import Gateway
+from securecart.stores.dynamodb import DynamoDB
+from securecart.stores.postgres import Database
+
+__all__ = ["Till"]
+
+UNGROUPED_AT_ONCE = 8
+
+
+class Till:
+    """One for each process. `open`, `settle` and `cost` are called by each checkout alone and carried out in groups.
+
+    At most `group_most` orders share a transaction; 1 turns grouping off. `reservation_s` is how long stock is held (seconds)
+    before the sweeper asks about an order's payment.
+    """
+
+    def __init__(
+        self, database: Database, dynamodb: DynamoDB, gateway: Gateway, *, reservation_s: int, group_most: int = 256
+    ) -> None:
+        self.database = database
+        self.dynamodb = dynamodb
+        self.gateway = gateway
+        self.reservation_s = reservation_s
+        at_once = 2 if group_most > 1 else UNGROUPED_AT_ONCE
+        self.cost: Grouped[Question, Cost] = Grouped(
+            functools.partial(together.cost_all, database), most=group_most, at_once=at_once
+        )
+        self.open: Grouped[NewOrder, Opened] = Grouped(
+            functools.partial(together.open_all, database, gateway.name), most=group_most, at_once=at_once
+        )
+        self.settle: Grouped[Settlement, Decided | None] = Grouped(
+            functools.partial(together.settle_all, database), most=group_most, at_once=at_once
+        )

@@ -1,0 +1,107 @@
+"""What concurrent checkouts do together: one set-based round for prices, one commit to open orders, one to settle them.
+
+Each order is judged on its own, in order of arrival: one that finds no stock is refused and the others go through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from securecart import catalog, inventory, orders, payments
+from securecart.catalog import PricedItem
+from securecart.checkout.model import Cost, Question, Rates, Settlement
+from securecart.errors import CartBought, OutOfStock
+from securecart.events import OrderDeclined, OrderPlaced
+from securecart.inventory import Hold, Shelves, Taken
+from securecart.orders import Decided, NewOrder, Opened
+from securecart.stores.postgres import Database, Transaction, log, rows, statements_of
+from securecart.values import Line, Money
+
+SQL = statements_of(__package__)
+
+
+async def cost_all(database: Database, questions: Sequence[Question]) -> list[Cost]:
+    """What goods, tax and shipping cost now, by the orders database itself."""
+    countries, currencies = zip(*{(one.country, one.currency) for one in questions}, strict=True)
+    async with database.read() as read:
+        items: dict[str, dict[str, PricedItem]] = {}
+        for currency in dict.fromkeys(currencies):
+            skus = {sku for one in questions if one.currency == currency for sku in one.skus}
+            items[currency] = await catalog.price(read, list(skus), currency)
+        rates = {(one.country, one.currency): one for one in await rows(read, SQL["rates"], Rates, countries, currencies)}
+    return [Cost(items[one.currency], rates[one.country, one.currency]) for one in questions]
+
+
+async def open_all(database: Database, gateway: str, wishes: Sequence[NewOrder]) -> list[Opened | Exception]:
+    """Transaction 1: each order pending with all of its stock reserved, or refused and nothing of it written.
+
+    An order that was there already is answered as it is; a cart that was bought under another key is `CartBought`.
+    """
+    async with database.transaction() as tx:
+        shelves = await inventory.lock(tx, (line.sku for wish in wishes for line in wish.lines))
+        outcomes, taken = await _judge_and_open(tx, shelves, wishes)
+        fresh = [wish for wish in wishes if wish.number in taken]
+        if fresh:
+            ids = {wish.number: outcome.id for wish in fresh if isinstance(outcome := outcomes[wish.number], Opened)}
+            await inventory.hold(tx, [Hold(ids[wish.number], wish.pending_until, taken[wish.number]) for wish in fresh])
+            amounts = {ids[wish.number]: Money(wish.total_minor, wish.currency) for wish in fresh}
+            await payments.expect(tx, amounts, gateway=gateway)
+    return [outcomes[wish.number] for wish in wishes]
+
+
+async def settle_all(database: Database, settlements: Sequence[Settlement]) -> list[Decided | None]:
+    """Transaction 2: make the gateway's word each order's state; None for one that was decided before."""
+    first: dict[int, Settlement] = {}
+    for one in settlements:
+        first.setdefault(one.order_id, one)
+    async with database.transaction() as tx:
+        decided = await orders.decide_all(tx, [one.decision for one in first.values()])
+        if decided:
+            await payments.record(tx, {order_id: first[order_id].charge for order_id in decided})
+            await _move_stock(tx, decided.values())
+            await log.publish(tx, [_fact(one) for one in decided.values()])
+    return [decided.pop(one.order_id, None) for one in settlements]
+
+
+async def _move_stock(tx: Transaction, decided: Iterable[Decided]) -> None:
+    bought = [one.id for one in decided if one.is_bought]
+    if bought:
+        await inventory.sell(tx, bought)
+    free = [one.id for one in decided if not one.is_bought]
+    if free:
+        await inventory.release(tx, free)
+
+
+async def _judge_and_open(
+    tx: Transaction, shelves: Shelves, wishes: Sequence[NewOrder]
+) -> tuple[dict[str, Opened | Exception], dict[str, list[Taken]]]:
+    """What became of each order, by number, and what the new ones took from the shelves.
+
+    An order that turns out to be there already gives its units back, and those it left without are judged again.
+    """
+    outcomes: dict[str, Opened | Exception] = {}
+    taken: dict[str, list[Taken]] = {}
+    waiting = list(wishes)
+    while waiting:
+        admitted, refused = [], []
+        for wish in waiting:
+            try:
+                taken[wish.number] = shelves.take(Line(line.sku, line.quantity) for line in wish.lines)
+                admitted.append(wish)
+            except OutOfStock as short:
+                outcomes[wish.number] = short
+                refused.append(wish)
+        there_already = False
+        for wish, opened in zip(admitted, await orders.open_all(tx, admitted) if admitted else [], strict=True):
+            if opened.was_there:
+                shelves.give_back(taken.pop(wish.number))
+                there_already = True
+            outcomes[wish.number] = opened if opened.same_key else CartBought(number=opened.number)
+        waiting = refused if there_already else []
+    return outcomes, taken
+
+
+def _fact(decided: Decided) -> OrderPlaced | OrderDeclined:
+    if not decided.is_bought:
+        return OrderDeclined(decided.id, decided.shopper_id)
+    return OrderPlaced(decided.id, decided.shopper_id, decided.number, decided.cart_version, decided.cart_change)

@@ -1,0 +1,78 @@
+"""Callers who ask at the same time are answered together.
+
+One round trip, one statement or one commit for many is cheaper than one for each, and where they would queue for
+the same row it is the only way to be fast. Whoever asks does not notice: each gets the answer, or the error,
+that is theirs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+__all__ = ["Grouped"]
+
+Ask = TypeVar("Ask")
+Answer = TypeVar("Answer")
+Work = Callable[[Sequence[Ask]], Awaitable[Sequence[Answer | Exception]]]
+
+
+class Grouped(Generic[Ask, Answer]):
+    """`work` as something that each caller calls alone.
+
+    It gets what is asked in order of arrival, at most `most` at a time, and answers each with an answer or an
+    exception. Up to `at_once` groups are under way together: who asks while fewer are goes at once and waits for
+    nobody; the others wait for the next group. A group that fails as a whole is done again one by one, so what
+    one caller asked never fails the others. A caller who goes away leaves the group as it is.
+    """
+
+    def __init__(self, work: Work[Ask, Answer], *, most: int, at_once: int = 2) -> None:
+        self._work = work
+        self._most = most
+        self._at_once = at_once
+        self._waiting: deque[tuple[Ask, asyncio.Future[Answer]]] = deque()
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    async def __call__(self, ask: Ask) -> Answer:
+        """What `work` answers to this, together with whatever else is asked at the moment."""
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append((ask, answer))
+        if len(self._under_way) < self._at_once:
+            task = asyncio.create_task(self._serve())
+            self._under_way.add(task)
+            task.add_done_callback(self._under_way.discard)
+        return await answer
+
+    async def _serve(self) -> None:
+        while self._waiting:
+            group = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
+            asks = [ask for ask, _ in group]
+            try:
+                answers = await self._together(asks)
+            except BaseException:
+                for _, answer in group:
+                    answer.cancel()
+                raise
+            for (_, future), said in zip(group, answers, strict=True):
+                if future.done():
+                    continue  # the caller went away
+                if isinstance(said, Exception):
+                    future.set_exception(said)
+                else:
+                    future.set_result(said)
+
+    async def _together(self, asks: Sequence[Ask]) -> Sequence[Answer | Exception]:
+        try:
+            return await self._work(asks)
+        except Exception as error:  # noqa: BLE001 - each caller gets it, or an answer
+            if len(asks) == 1:
+                return [error]
+        return await asyncio.gather(*(self._alone(ask) for ask in asks))
+
+    async def _alone(self, ask: Ask) -> Answer | Exception:
+        try:
+            return (await self._work([ask]))[0]
+        except Exception as error:  # noqa: BLE001 - as above
+            return error
