@@ -1,0 +1,216 @@
+-- name: count_orders
+-- How many orders there are.
+SELECT count(*) FROM orders;
+
+-- name: told
+-- Orders that are not there as their shoppers were told: numbers $1, totals $2 in minor units, and what was heard last $3.
+SELECT 'lost' AS promise, told.number AS key, CASE
+    WHEN orders.number IS NULL THEN format('Order %s is not there; its shopper was told that it is %s.', told.number, told.state)
+    WHEN orders.total_minor <> told.total_minor
+        THEN format('Order %s costs %s; its shopper was told %s.', told.number, orders.total_minor, told.total_minor)
+    ELSE format('Order %s is %s; its shopper was told that it is %s.', told.number, orders.status, told.state)
+END AS what
+FROM unnest($1::text[], $2::bigint[], $3::text[]) AS told (number, total_minor, state)
+LEFT JOIN orders USING (number)
+WHERE orders.number IS NULL OR orders.total_minor <> told.total_minor OR CASE told.state
+    WHEN 'bought' THEN orders.status IN ('pending', 'declined', 'cancelled')
+    WHEN 'cancelled' THEN orders.status <> 'cancelled'
+    WHEN 'cancelling' THEN orders.status IN ('pending', 'declined')
+    ELSE false
+END
+LIMIT 10000;
+
+-- name: doubled
+-- Orders that should be one: of one state of a cart, of one idempotency key, or under one number.
+SELECT 'doubled' AS promise, min(number) AS key, format('One cart was bought %s times: %s.', count(*), string_agg(number, ', ')) AS what
+FROM orders
+WHERE cart_change <> '' AND status NOT IN ('declined', 'cancelled')
+GROUP BY shopper_id, cart_change
+HAVING count(*) > 1
+UNION ALL
+SELECT 'doubled', min(number), format('One key opened %s orders: %s.', count(*), string_agg(number, ', '))
+FROM orders
+GROUP BY shopper_id, idempotency_key
+HAVING count(*) > 1
+UNION ALL
+SELECT 'doubled', number, format('%s orders have the number %s.', count(*), number)
+FROM orders
+GROUP BY number
+HAVING count(*) > 1
+LIMIT 10000;
+
+-- name: incomplete
+-- Orders whose parts do not belong together: lines and total, stock taken or held SKU by SKU, payment, refunds. `which` is a
+-- number made of SKUs and quantities: equal for the same goods, and all but never for others.
+WITH bought AS (
+    SELECT order_id, sum(total_minor) AS goods_minor, sum(quantity) AS units, sum(quantity * (hashtext(sku)::bigint + 8589934592)) AS which
+    FROM order_line
+    GROUP BY order_id
+), sold AS (
+    SELECT order_id, sum(quantity) AS units, sum(quantity * (hashtext(sku)::bigint + 8589934592)) AS which FROM allocation GROUP BY order_id
+), held AS (
+    SELECT order_id, sum(quantity) AS units, sum(quantity * (hashtext(sku)::bigint + 8589934592)) AS which FROM reservation GROUP BY order_id
+), given_back AS (
+    SELECT payment_id, sum(amount_minor) AS minor FROM refund WHERE status = 'done' GROUP BY payment_id
+), judged AS (
+    SELECT orders.number, orders.status, concat_ws(
+        ', ',
+        CASE WHEN bought.goods_minor IS DISTINCT FROM orders.subtotal_minor
+            THEN format('its lines make %s and its goods %s', coalesce(bought.goods_minor, 0), orders.subtotal_minor) END,
+        CASE WHEN coalesce(sold.which, 0) <> CASE
+            WHEN orders.status IN ('pending', 'declined', 'cancelled') THEN 0 ELSE coalesce(bought.which, 0)
+        END THEN format('%s units are sold for its %s', coalesce(sold.units, 0), bought.units) END,
+        CASE WHEN coalesce(held.which, 0) <> CASE
+            WHEN orders.status = 'pending' THEN coalesce(bought.which, 0) ELSE 0
+        END THEN format('%s units are held for its %s', coalesce(held.units, 0), bought.units) END,
+        CASE WHEN payment.id IS NULL THEN 'it has no payment'
+            WHEN payment.amount_minor <> orders.total_minor
+            THEN format('its payment is of %s and it costs %s', payment.amount_minor, orders.total_minor)
+            WHEN payment.status <> 'captured' AND orders.status NOT IN ('pending', 'authorised', 'declined', 'cancelled')
+            THEN format('its payment is %s', payment.status)
+            WHEN payment.status NOT IN ('captured', 'authorised') AND orders.status = 'authorised'
+            THEN format('its payment is %s', payment.status) END,
+        CASE WHEN coalesce(given_back.minor, 0) <> orders.refunded_minor
+            THEN format('%s was given back and %s noted', coalesce(given_back.minor, 0), orders.refunded_minor) END
+    ) AS wrong
+    FROM orders
+    LEFT JOIN bought ON bought.order_id = orders.id
+    LEFT JOIN sold ON sold.order_id = orders.id
+    LEFT JOIN held ON held.order_id = orders.id
+    LEFT JOIN payment ON payment.order_id = orders.id
+    LEFT JOIN given_back ON given_back.payment_id = payment.id
+)
+SELECT 'incomplete' AS promise, number AS key, format('Order %s (%s): %s.', number, status, wrong) AS what
+FROM judged
+WHERE wrong <> ''
+LIMIT 10000;
+
+-- name: stock
+-- SKUs at a place of which more is sold and held than was received, or whose books say other than the orders do.
+WITH sold AS (
+    SELECT sku, location_id, sum(quantity) AS units FROM allocation GROUP BY sku, location_id
+), held AS (
+    SELECT sku, location_id, sum(quantity) AS units FROM reservation GROUP BY sku, location_id
+), books AS (
+    SELECT
+        sku, location_id, coalesce(stock.received, 0) AS received, coalesce(stock.sold, 0) AS sold,
+        coalesce(stock.reserved, 0) AS reserved, coalesce(sold.units, 0) AS sold_units, coalesce(held.units, 0) AS held_units
+    FROM stock
+    FULL JOIN sold USING (sku, location_id)
+    FULL JOIN held USING (sku, location_id)
+)
+SELECT
+    CASE WHEN greatest(sold + reserved, sold_units + held_units) > received OR least(sold, reserved, received) < 0
+        THEN 'oversold' ELSE 'stock_odd' END AS promise,
+    sku || ' at ' || location_id AS key,
+    format(
+        '%s at place %s: %s received, %s sold and %s held by its books, %s sold and %s held by the orders.',
+        sku, location_id, received, sold, reserved, sold_units, held_units
+    ) AS what
+FROM books
+WHERE sold <> sold_units OR reserved <> held_units OR sold + reserved > received OR least(sold, reserved, received) < 0
+LIMIT 10000;
+
+-- name: received
+-- SKUs ($1) of which not as much is received, or sold and left, as arrived ($2), by the lines of the orders themselves.
+WITH told AS (
+    SELECT sku, units FROM unnest($1::text[], $2::bigint[]) AS told (sku, units)
+), books AS (
+    SELECT sku, sum(received) AS received, sum(sold) AS sold, sum(received - sold - reserved) AS available
+    FROM stock
+    WHERE sku = ANY ($1::text[])
+    GROUP BY sku
+), bought AS (
+    SELECT
+        order_line.sku, sum(order_line.quantity) FILTER (WHERE orders.status <> 'pending') AS units,
+        sum(order_line.quantity) FILTER (WHERE orders.status = 'pending') AS held
+    FROM order_line
+    JOIN orders ON orders.id = order_line.order_id
+    WHERE order_line.sku = ANY ($1::text[]) AND orders.status NOT IN ('declined', 'cancelled')
+    GROUP BY order_line.sku
+), compared AS (
+    SELECT
+        told.sku, told.units AS told, coalesce(books.received, 0) AS received, coalesce(books.sold, 0) AS sold,
+        coalesce(books.available, 0) AS available, coalesce(bought.units, 0) AS bought, coalesce(bought.held, 0) AS held
+    FROM told
+    LEFT JOIN books USING (sku)
+    LEFT JOIN bought USING (sku)
+)
+SELECT
+    CASE WHEN bought + held > told THEN 'oversold' ELSE 'stock_odd' END AS promise, sku AS key,
+    format('%s: %s arrived; the orders took %s and wait for %s, %s are left, and the books say %s sold of %s.',
+        sku, told, bought, held, available, sold, received) AS what
+FROM compared
+WHERE received <> told OR sold <> bought OR bought + held + available <> told
+LIMIT 10000;
+
+-- name: captures
+-- What the gateway's book (references $1, statuses $2, amounts $3, given back $4) holds and the orders do not account for.
+WITH book AS (
+    SELECT reference, status, amount_minor, refunded_minor
+    FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[]) AS entry (reference, status, amount_minor, refunded_minor)
+    WHERE status = 'captured'
+), given_back AS (
+    SELECT
+        payment.order_id, coalesce(sum(refund.amount_minor) FILTER (WHERE refund.status = 'done'), 0) AS done_minor,
+        sum(refund.amount_minor) AS decided_minor
+    FROM refund
+    JOIN payment ON payment.id = refund.payment_id
+    GROUP BY payment.order_id
+), compared AS (
+    SELECT
+        book.reference, book.amount_minor, book.refunded_minor, orders.status, orders.total_minor,
+        coalesce(given_back.done_minor, 0) AS done_minor, coalesce(given_back.decided_minor, 0) AS decided_minor
+    FROM book
+    LEFT JOIN orders ON orders.number = book.reference
+    LEFT JOIN given_back ON given_back.order_id = orders.id
+)
+SELECT 'captures_without_order' AS promise, reference AS key, format(
+    'The gateway captured %s for %s and gave back %s; the order %s.', amount_minor, reference, refunded_minor,
+    CASE WHEN status IS NULL THEN 'is not there' ELSE format('is %s and costs %s', status, total_minor) END
+) AS what
+FROM compared
+WHERE CASE
+    WHEN status IS NULL OR status = 'declined' THEN amount_minor > refunded_minor
+    WHEN status = 'cancelled' THEN amount_minor > greatest(refunded_minor, decided_minor)
+    ELSE amount_minor <> total_minor
+END
+UNION ALL
+SELECT 'refunds_differ', reference, format(
+    'The gateway gave back %s of %s; the shop decided on %s and noted %s.', refunded_minor, reference, decided_minor, done_minor
+)
+FROM compared
+WHERE status IS NOT NULL AND refunded_minor NOT BETWEEN done_minor AND decided_minor
+UNION ALL
+SELECT 'doubled', reference, format('The gateway captured %s times for %s.', count(*), reference)
+FROM book
+GROUP BY reference
+HAVING count(*) > 1
+LIMIT 10000;
+
+-- name: uncaptured
+-- Paid orders for which the gateway's book (references $1, statuses $2, amounts $3, given back $4) has no capture.
+SELECT
+    'orders_without_capture' AS promise, orders.number AS key,
+    format('Order %s is %s and costs %s; the gateway has %s.', orders.number, orders.status, orders.total_minor, coalesce(
+        (SELECT any_entry.status FROM unnest($1::text[], $2::text[]) AS any_entry (reference, status)
+         WHERE any_entry.reference = orders.number LIMIT 1), 'never heard of it'
+    )) AS what
+FROM orders
+LEFT JOIN unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[]) AS book (reference, status, amount_minor, refunded_minor)
+    ON book.reference = orders.number AND (book.status = 'captured' OR (orders.status = 'authorised' AND book.status = 'authorised'))
+WHERE orders.status NOT IN ('pending', 'declined', 'cancelled') AND orders.total_minor > 0 AND book.reference IS NULL
+LIMIT 10000;
+
+-- name: left_pending
+-- What nobody finished: orders pending long after their time ($1: at any time), refunds decided more than $2 seconds ago.
+SELECT 'left_pending' AS promise, number AS key, format('Order %s is pending since %s.', number, placed_at) AS what
+FROM orders
+WHERE status = 'pending' AND ($1::boolean OR pending_until IS NULL OR pending_until < now() - make_interval(secs => $2))
+UNION ALL
+SELECT 'left_pending', orders.number, format('A refund of %s for %s waits since %s.', refund.amount_minor, orders.number, refund.created_at)
+FROM refund
+JOIN payment ON payment.id = refund.payment_id
+JOIN orders ON orders.id = payment.order_id
+WHERE refund.status = 'pending' AND refund.created_at < now() - make_interval(secs => $2)
+LIMIT 10000;
