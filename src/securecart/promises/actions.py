@@ -39,7 +39,7 @@ async def check(
     on selling. With `at_rest` nobody is buying, and no order may be pending. `StoreAway` when a store gives no answer.
     """
     began = time.perf_counter()
-    sandbox = shop.gateway.name == "sandbox"
+    sandbox = shop.till.gateway.name == "sandbox"
     findings: list[Finding] = []
     for again in (False, True):
         book = await read_book(shop.settings) if sandbox else None
@@ -51,7 +51,7 @@ async def check(
         if not findings:
             break
     projections = None if differences is None else await differences(shop)
-    unchecked = [] if sandbox else [f"the book of the gateway {shop.gateway.name}, which shows no pages of it"]
+    unchecked = [] if sandbox else [f"the book of the gateway {shop.till.gateway.name}, which shows no pages of it"]
     if differences is None:
         unchecked.append("the event log's readers")
     return Report.of(

@@ -153,7 +153,7 @@ WITH book AS (
 ), given_back AS (
     SELECT
         payment.order_id, coalesce(sum(refund.amount_minor) FILTER (WHERE refund.status = 'done'), 0) AS done_minor,
-        sum(refund.amount_minor) AS decided_minor
+        coalesce(sum(refund.amount_minor) FILTER (WHERE refund.status <> 'refused'), 0) AS decided_minor
     FROM refund
     JOIN payment ON payment.id = refund.payment_id
     GROUP BY payment.order_id
