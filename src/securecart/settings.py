@@ -66,6 +66,13 @@ class Settings(Struct, frozen=True, kw_only=True):
     reservation_seconds: Annotated[int, _help("Seconds until the sweeper asks about a payment that nobody heard of.")] = 30
     checkout_group: Annotated[int, _help("Orders that share one transaction at most; 1: each has its own.")] = 256
     sweep_seconds: Annotated[float, _help("Seconds between two looks at orders left pending.")] = 5.0
+    event_log_days: Annotated[int, _help("Days the event log keeps after every reader has passed them.")] = 7
+    history_lag_seconds: Annotated[
+        float, _help("A shopper's orders come from the orders database while the order history is further behind than this.")
+    ] = 5.0
+    reader_lag_events: Annotated[
+        int, _help("Events a reader may be behind before orders wait a little; at twice that they are refused. 0: never.")
+    ] = 20_000
     rate_limits: Annotated[bool, _help("Count requests by client and refuse too many (off only for load tests).")] = True
     log_level: Annotated[str, _help("debug, info, warning or error.")] = "info"
 

@@ -20,6 +20,7 @@ T = TypeVar("T")
 
 CONNECT_TIMEOUT_S = 3.0
 STATEMENT_TIMEOUT_S = 10.0
+SERVER_SETTINGS = {"timezone": "UTC", "application_name": "securecart"}
 
 # What a lost, refused or restarting server looks like from here.
 AWAY = (
@@ -39,8 +40,9 @@ UNSTORABLE = (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableChara
 class Database:
     """One PostgreSQL as a room's caller sees it: a place to read, a place to write."""
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    def __init__(self, pool: asyncpg.Pool, url: str) -> None:
         self._pool = pool
+        self._url = url
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Read]:
@@ -57,6 +59,15 @@ class Database:
         """
         async with self._connection() as connection, connection.transaction():
             yield Transaction(Read(connection))
+
+    async def connect_alone(self) -> asyncpg.Connection:
+        """A connection beside the pool, its caller's to close: for what outlives a transaction. `StoreAway`."""
+        try:
+            return await asyncpg.connect(
+                self._url, timeout=CONNECT_TIMEOUT_S, command_timeout=STATEMENT_TIMEOUT_S, server_settings=SERVER_SETTINGS
+            )
+        except AWAY as error:
+            raise StoreAway(store="orders database", retry_after=2) from error
 
     async def close(self) -> None:
         """Close every connection, waiting a moment for those in use."""
@@ -84,11 +95,11 @@ async def connect(url: str, *, pool_size: int = 10) -> Database:
             command_timeout=STATEMENT_TIMEOUT_S,
             init=_speak_json,
             reset=_nothing_to_undo,
-            server_settings={"timezone": "UTC", "application_name": "securecart"},
+            server_settings=SERVER_SETTINGS,
         )
     except AWAY as error:
         raise StoreAway(store="orders database", retry_after=2) from error
-    return Database(pool)
+    return Database(pool, url)
 
 
 async def _speak_json(connection: asyncpg.Connection) -> None:
