@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from securecart import carts, migrations, payments, sessions
 from securecart.checkout import Till
+from securecart.orders import history
 from securecart.settings import Settings
 from securecart.stores import cache, dynamodb, postgres
 
@@ -55,6 +56,6 @@ async def prepare(settings: Settings) -> None:
     await migrations.apply(settings.postgres_owner_url)
     tables = await dynamodb.connect(settings.dynamodb_url, region=settings.dynamodb_region, prefix=settings.dynamodb_prefix)
     try:
-        await tables.create_tables([sessions.TABLE, carts.TABLE])
+        await tables.create_tables([sessions.TABLE, carts.TABLE, history.TABLE])
     finally:
         await tables.close()

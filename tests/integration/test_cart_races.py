@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from securecart import carts
 from securecart.app import Shop
-from securecart.carts import Cart
+from securecart.carts import Bought, Cart
+from securecart.carts import actions as cart_actions
 from securecart.errors import CartChanged
 from securecart.stores.dynamodb import DynamoDB
 from securecart.values import Line
@@ -207,3 +208,66 @@ async def test_what_a_change_costs(shop: Shop) -> None:
     assert network.sent[2:] == ["GetItem", "PutItem"]
     await carts.take_out(network.dynamodb, shopper, await carts.load(shop.dynamodb, shopper))
     assert network.sent[4:] == ["DeleteItem"]
+
+
+async def bought_by(shop: Shop, shopper: str, **quantities: int) -> Bought:
+    cart = await fill(shop, shopper, **quantities)
+    return Bought(shopper, cart.version, cart.change)
+
+
+async def test_many_bought_carts_are_emptied_in_few_calls_and_the_changed_are_named(shop: Shop) -> None:
+    bought = list(await asyncio.gather(*(bought_by(shop, a_shopper(), A=1) for _ in range(120))))
+    added, gone = bought[7], bought[110]
+    await carts.add(shop.dynamodb, added.shopper_id, Line("B", 1), days=DAYS)
+    await carts.take_out(shop.dynamodb, gone.shopper_id, await carts.load(shop.dynamodb, gone.shopper_id))
+    network = Network(shop.dynamodb, loses=lambda _: False)
+    assert await carts.take_out_many(network.dynamodb, bought) == [added]
+    assert network.sent == ["TransactWriteItems"] * 3  # two parts, and the part with the changed one again
+    held_now = [await cart_of(shop, one.shopper_id) for one in bought]
+    assert held_now == [{"A": 1, "B": 1} if one is added else {} for one in bought]
+    assert await carts.take_out_many(shop.dynamodb, bought) == [added]  # again, as after a crash
+
+
+async def test_two_orders_of_one_shopper_are_taken_out_in_order(shop: Shop) -> None:
+    shopper = a_shopper()
+    first = await bought_by(shop, shopper, A=1)
+    await carts.take_out(shop.dynamodb, shopper, await carts.load(shop.dynamodb, shopper))
+    second = await bought_by(shop, shopper, B=1)
+    assert await carts.take_out_many(shop.dynamodb, [first, second, second]) == [first]
+    assert await cart_of(shop, shopper) == {}
+
+
+async def test_an_emptied_cart_that_has_begun_anew_is_left_alone(shop: Shop) -> None:
+    shopper = a_shopper()
+    bought = await bought_by(shop, shopper, A=1)
+    await carts.take_out_many(shop.dynamodb, [bought])
+    await fill(shop, shopper, A=1)
+    assert await carts.take_out_many(shop.dynamodb, [bought]) == [bought]
+    await carts.take_out(shop.dynamodb, shopper, Cart((Line("A", 1),), bought.version, bought.change))
+    assert await cart_of(shop, shopper) == {"A": 1}
+
+
+async def test_the_bought_units_of_a_changed_cart_are_taken_out_once_however_often_it_is_tried(shop: Shop) -> None:
+    shopper = a_shopper()
+    bought = await fill(shop, shopper, A=2)
+    await carts.add(shop.dynamodb, shopper, Line("A", 3), days=DAYS)
+    for _ in range(3):
+        await carts.take_out(shop.dynamodb, shopper, bought)
+        assert await cart_of(shop, shopper) == {"A": 3}
+
+
+async def test_emptying_many_counts_once_when_the_answer_is_lost(shop: Shop) -> None:
+    bought = [await bought_by(shop, a_shopper(), A=1) for _ in range(3)]
+    begins_anew = bought[1].shopper_id
+    network = Network(shop.dynamodb, meanwhile=lambda: fill(shop, begins_anew, NEW=1))
+    assert await carts.take_out_many(network.dynamodb, bought) in ([], [bought[1]])
+    assert network.lost == 1
+    assert [await cart_of(shop, one.shopper_id) for one in bought] == [{}, {"NEW": 1}, {}]
+
+
+async def test_all_carts_can_be_looked_at(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cart_actions, "SCAN_ITEMS", 10)
+    shopper = a_shopper()
+    cart = await fill(shop, shopper, A=1)
+    seen = [one async for page in carts.look_at_all(shop.dynamodb) for one in page if one[0] == shopper]
+    assert seen == [(shopper, cart)]

@@ -11,7 +11,7 @@ import asyncio
 import dataclasses
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from aiodynamo.errors import ConditionalCheckFailed, ItemNotFound, TransactionCanceled, TransactionConflict, TransactionInProgress
@@ -20,7 +20,7 @@ from aiodynamo.http.types import HttpImplementation, Request, Response
 from aiodynamo.models import KeySchema, KeySpec, KeyType, ReturnValues
 from aiodynamo.operations import Delete, Put
 
-from securecart.carts.model import BEGIN, Cart, Lines, checked, joined, with_quantity, without
+from securecart.carts.model import Bought, Cart, Lines, checked, joined, name_of_taking_out, with_quantity, without
 from securecart.errors import CartChanged
 from securecart.stores.dynamodb import DynamoDB, TableSpec
 from securecart.values import Line
@@ -30,6 +30,9 @@ TABLE = TableSpec("carts", KeySchema(KeySpec("shopper_id", KeyType.string)), exp
 DAY_S = 86_400
 ATTEMPTS = 16
 PAUSE_MS = 5
+TRANSACTION_ITEMS = 100
+SCAN_ITEMS = 500
+CONDITION_FAILED = "ConditionalCheckFailed"
 
 # What a write hears when another one came first: a changed version, or a transaction on the same item.
 OVERTAKEN = (ConditionalCheckFailed, TransactionConflict, TransactionCanceled, TransactionInProgress)
@@ -108,26 +111,91 @@ async def merge(dynamodb: DynamoDB, guest_id: str, account_id: str, *, days: int
 
 
 async def take_out(dynamodb: DynamoDB, shopper_id: str, cart: Cart) -> None:
-    """Take what was bought out of the cart: all of it when nothing changed since, the bought units otherwise.
+    """Take what was bought out of the cart: all of it when nothing changed since, the bought units otherwise, and only once.
 
-    Who knows only what was bought gives a version that no cart has, -1.
+    A cart that has begun anew since, or has changed so often that its trail does not know the bought state any more, is
+    left alone. Who knows only what was bought gives a version that no cart has, -1.
     """
-    if cart.version > 0:
-        try:
-            async with dynamodb.table(TABLE) as table:
-                await table.delete_item({"shopper_id": shopper_id}, condition=_at(cart.version))
-        except OVERTAKEN:
-            now = await load(dynamodb, shopper_id)
-            if BEGIN in now.trail and cart.change not in now.trail:
-                return  # an earlier copy of this delete went through, and a new cart has begun since
-        else:
+    if cart.version <= 0:
+        await _change(dynamodb, shopper_id, lambda lines: without(lines, cart.lines), days=None)
+        return
+    try:
+        async with dynamodb.table(TABLE) as table:
+            await table.delete_item({"shopper_id": shopper_id}, condition=_at(cart.version))
+    except OVERTAKEN:
+        now = await load(dynamodb, shopper_id)
+        if cart.change in now.trail:
+            name = name_of_taking_out(cart.change)
+            await _change(dynamodb, shopper_id, lambda lines: without(lines, cart.lines), days=None, name=name)
+
+
+async def take_out_many(dynamodb: DynamoDB, bought: Sequence[Bought]) -> list[Bought]:
+    """Empty every cart that still is as it was bought, a hundred a transaction; safe to repeat.
+
+    Answers those that were changed since: their bought lines are to be taken out by `take_out`.
+    """
+    changed: list[Bought] = []
+    left = list(dict.fromkeys(bought))
+    while left:
+        first_of = {one.shopper_id: one for one in reversed(left)}  # a transaction may name an item once
+        wave = list(first_of.values())
+        left = [one for one in left if first_of[one.shopper_id] is not one]
+        parts = [wave[start : start + TRANSACTION_ITEMS] for start in range(0, len(wave), TRANSACTION_ITEMS)]
+        for found in await asyncio.gather(*(_empty(dynamodb, part) for part in parts)):
+            changed += found
+    return changed
+
+
+async def look_at_all(dynamodb: DynamoDB) -> AsyncIterator[list[tuple[str, Cart]]]:
+    """Every cart whose time is not over, and whose it is, a page at a time."""
+    start_key: dict[str, Any] | None = None
+    while True:
+        async with dynamodb.table(TABLE) as table:
+            page = await table.scan_single_page(limit=SCAN_ITEMS, start_key=start_key)
+        yield [(item["shopper_id"], _cart(item)) for item in page.items if item["expires_at"] > time.time()]
+        start_key = page.last_evaluated_key
+        if start_key is None:
             return
-    await _change(dynamodb, shopper_id, lambda lines: without(lines, cart.lines), days=None)
 
 
-async def _change(dynamodb: DynamoDB, shopper_id: str, rule: Rule, *, days: int | None, if_version: int | None = None) -> Cart:
-    """Apply the rule to the newest lines, again when another write comes first; with no `days` the expiry stays."""
-    name, doubtful = _name(), None
+async def _empty(dynamodb: DynamoDB, part: list[Bought]) -> list[Bought]:
+    """Delete these carts in one transaction, without those that turn out to have changed; answers the changed."""
+    table, changed = dynamodb.name_of(TABLE), []
+    for attempt in range(ATTEMPTS):
+        unchanged = F("shopper_id").does_not_exist()
+        steps = [Delete(table, {"shopper_id": one.shopper_id}, unchanged | F("version").equals(one.version)) for one in part]
+        try:
+            async with dynamodb.calls() as client:
+                await client.transact_write_items(steps, request_token=_name())
+        except TransactionCanceled as cancelled:
+            failed = [reason is not None and reason.code == CONDITION_FAILED for reason in cancelled.cancellation_reasons]
+            changed += [one for one, is_changed in zip(part, failed, strict=True) if is_changed]
+            part = [one for one, is_changed in zip(part, failed, strict=True) if not is_changed]
+            if not part:
+                return changed
+            if not any(failed):
+                await _pause(attempt)
+        except (TransactionConflict, TransactionInProgress):
+            await _pause(attempt)
+        else:
+            return changed
+    raise CartChanged
+
+
+async def _change(
+    dynamodb: DynamoDB,
+    shopper_id: str,
+    rule: Rule,
+    *,
+    days: int | None,
+    if_version: int | None = None,
+    name: str | None = None,
+) -> Cart:
+    """Apply the rule to the newest lines, again when another write comes first; with no `days` the expiry stays.
+
+    A change with a `name` of its caller's is made once, and leaves its name even where it changes no line.
+    """
+    named, name, doubtful = name is not None, name or _name(), None
     for attempt in range(ATTEMPTS):
         cart, expires_at = await _read(dynamodb, shopper_id)
         if name in cart.trail:
@@ -137,7 +205,7 @@ async def _change(dynamodb: DynamoDB, shopper_id: str, rule: Rule, *, days: int 
         if if_version not in {None, cart.version}:
             raise CartChanged(version=cart.version)
         lines = rule(cart.lines)
-        if lines == cart.lines:
+        if lines == cart.lines and not named:
             return cart
         after = cart.after(name, lines, first_version=_first_version())
         item = _item(shopper_id, after, expires_at if days is None else _after(days))

@@ -41,6 +41,19 @@ class Cart(Struct, frozen=True):
         return BEGIN in self.trail if version == 0 else version < self.version <= version + len(self.trail)
 
 
+class Bought(Struct, frozen=True):
+    """The state of a shopper's cart that an order has bought."""
+
+    shopper_id: str
+    version: int
+    change: str
+
+
+def name_of_taking_out(change: str) -> str:
+    """How the trail names the change that took out what was bought of the cart as `change` had left it."""
+    return f"-{change}"
+
+
 def checked(lines: Iterable[Line]) -> Lines:
     """The lines with each SKU once; `BadInput` when that is too many of one, or too many SKUs."""
     total: dict[str, int] = {}

@@ -7,8 +7,10 @@ fault but its own, the caller sees `StoreAway`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import aiohttp
 from aiodynamo.client import Client, Table
@@ -24,7 +26,7 @@ from aiodynamo.errors import (
     Throttled,
 )
 from aiodynamo.http.aiohttp import AIOHTTP
-from aiodynamo.models import DecorelatedJitterRetry, KeySchema, PayPerRequest, TimeToLiveStatus
+from aiodynamo.models import DecorelatedJitterRetry, GlobalSecondaryIndex, KeySchema, PayPerRequest, TimeToLiveStatus
 from aiodynamo.utils import wait
 from msgspec import Struct
 from yarl import URL
@@ -36,6 +38,10 @@ __all__ = ["DynamoDB", "TableSpec", "connect"]
 
 REQUEST_TIMEOUT_S = 3.0
 RETRY_FOR_S = 2
+BATCH_WRITES = 25
+BATCHES_AT_ONCE = 2
+UNPROCESSED_PAUSE_S = 0.05
+UNPROCESSED_TRIES = 7
 _WAIT = DecorelatedJitterRetry(time_limit_secs=60)
 
 # What an engine that is down, starting or overloaded looks like from here.
@@ -53,11 +59,15 @@ AWAY = (
 
 
 class TableSpec(Struct, frozen=True):
-    """A table as its room wants it: short name, key, and the attribute (epoch seconds) that ends an item's life."""
+    """A table as its room wants it: short name, key, the attribute (epoch seconds) that ends an item's life, other ways in.
+
+    Without `expires` items stay until somebody deletes them. Indexes are made with the table, never added later.
+    """
 
     name: str
     keys: KeySchema
-    expires: str
+    expires: str = ""
+    indexes: tuple[GlobalSecondaryIndex, ...] = ()
 
 
 class DynamoDB:
@@ -85,6 +95,36 @@ class DynamoDB:
             yield self.client
         except AWAY as error:
             raise StoreAway(store="cart and session store", retry_after=2) from error
+
+    async def put_many(self, spec: TableSpec, items: Sequence[Mapping[str, Any]]) -> None:
+        """Put items, in DynamoDB's own JSON and each key once, 25 a call; what the engine had no room for is sent again."""
+        await self._write_many(spec, [{"PutRequest": {"Item": item}} for item in items])
+
+    async def delete_many(self, spec: TableSpec, keys: Sequence[Mapping[str, Any]]) -> None:
+        """Delete items by their keys, in DynamoDB's own JSON and each once."""
+        await self._write_many(spec, [{"DeleteRequest": {"Key": key}} for key in keys])
+
+    async def _write_many(self, spec: TableSpec, writes: Sequence[dict[str, Any]]) -> None:
+        parts = [writes[start : start + BATCH_WRITES] for start in range(0, len(writes), BATCH_WRITES)]
+        turns = asyncio.Semaphore(BATCHES_AT_ONCE)
+
+        async def send(part: Sequence[dict[str, Any]]) -> None:
+            async with turns:
+                await self._write_part(self.name_of(spec), part)
+
+        await asyncio.gather(*(send(part) for part in parts))
+
+    async def _write_part(self, name: str, part: Sequence[dict[str, Any]]) -> None:
+        pause_s = UNPROCESSED_PAUSE_S
+        for _ in range(UNPROCESSED_TRIES):
+            async with self.calls() as client:
+                answer = await client.send_request(action="BatchWriteItem", payload={"RequestItems": {name: part}})
+            part = answer.get("UnprocessedItems", {}).get(name, [])
+            if not part:
+                return
+            await asyncio.sleep(pause_s)
+            pause_s *= 2
+        raise StoreAway(store="cart and session store", retry_after=2)
 
     async def create_tables(self, specs: Iterable[TableSpec]) -> None:
         """Create what is missing, with on-demand capacity and expiry; safe to repeat and to race."""
@@ -120,9 +160,9 @@ async def connect(url: str, *, region: str, prefix: str) -> DynamoDB:
 async def _create(table: Table, spec: TableSpec) -> None:
     if not await table.exists():
         try:
-            await table.create(PayPerRequest(), spec.keys, wait_for_active=_WAIT)
+            await table.create(PayPerRequest(), spec.keys, gsis=list(spec.indexes) or None, wait_for_active=_WAIT)
         except (ResourceInUse, TableAlreadyExists):
             log.info("another process is creating the table", table=table.name)
             await wait(_WAIT, table.exists)
-    if (await table.time_to_live.describe()).status is TimeToLiveStatus.disabled:
+    if spec.expires and (await table.time_to_live.describe()).status is TimeToLiveStatus.disabled:
         await table.time_to_live.enable(spec.expires)
