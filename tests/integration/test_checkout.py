@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import importlib
 import secrets
-from typing import Any
 
 import pytest
 
-from securecart import carts, checkout, inventory, orders
+from securecart import carts, checkout
 from securecart.app import Shop
 from securecart.errors import (
     BadInput,
@@ -22,42 +21,11 @@ from securecart.errors import (
     TotalChanged,
 )
 from securecart.orders import Order
-from securecart.sessions import Session
 from securecart.values import Line
-from tests.orders_for_tests import a_guest, a_product, a_wish
+from tests.orders_for_tests import a_guest, a_product
+from tests.shopping import buy, fill, find, orders_of, overdue, stock_of
 
 placing = importlib.import_module("securecart.checkout.place")  # the module, which the verb of its name hides
-DAYS = 1
-
-
-async def fill(shop: Shop, shopper: Session, *lines: Line) -> None:
-    await carts.replace(shop.dynamodb, shopper.shopper_id, list(lines), days=DAYS)
-
-
-async def buy(shop: Shop, shopper: Session, key: str = "key", **wish: Any) -> Order:
-    return await checkout.place(shop.till, shopper, a_wish(**wish), key, currency="USD")
-
-
-async def stock_of(shop: Shop, sku: str) -> tuple[int, int, int]:
-    async with shop.database.read() as read:
-        (level,) = await inventory.levels(read, [sku])
-    return level.sold, level.reserved, level.available
-
-
-async def orders_of(shop: Shop, shopper: Session) -> list[str]:
-    async with shop.database.read() as read:
-        page, _ = await orders.list_of(read, shopper.shopper_id, after=None, limit=100)
-    return [summary.number for summary in page]
-
-
-async def overdue(shop: Shop, number: str) -> None:
-    async with shop.database.transaction() as tx:
-        await tx.execute("UPDATE orders SET pending_until = now() - interval '1 second' WHERE number = $1", number)
-
-
-async def find(shop: Shop, number: str) -> Order:
-    async with shop.database.read() as read:
-        return await orders.find(read, number)
 
 
 async def test_a_cart_becomes_a_paid_order_and_is_emptied(shop: Shop) -> None:

@@ -34,13 +34,13 @@ async def place(till: Till, shopper: Session, wish: PlaceOrder, key: str, *, cur
     cart = await carts.load(till.dynamodb, shopper.shopper_id)
     try:
         order = await _write_out(till, shopper, wish, key, cart, currency)
-        opened = await till.open(order)
     except (BadInput, Conflict):
         # looked up after the cart was read: a cart that the first request has emptied means that its order is there
         first = await _first_answer(till, shopper, wish, key)
         if first is None:
             raise
         return first
+    opened = await till.open(order)
     if not opened.fresh:
         return await _answer_again(till, opened, wish)
 

@@ -55,6 +55,8 @@ async def settle_all(database: Database, settlements: Sequence[Settlement]) -> l
     for one in settlements:
         first.setdefault(one.order_id, one)
     async with database.transaction() as tx:
+        # stock before orders, as when they are opened: whoever opens one has its stock when its key makes it wait for us
+        await inventory.lock_held(tx, list(first))
         decided = await orders.decide_all(tx, [one.decision for one in first.values()])
         if decided:
             await payments.record(tx, {order_id: first[order_id].charge for order_id in decided})
@@ -77,11 +79,12 @@ async def _judge_and_open(
 ) -> tuple[dict[str, Opened | Exception], dict[str, list[Taken]]]:
     """What became of each order, by number, and what the new ones took from the shelves.
 
-    An order that turns out to be there already gives its units back, and those it left without are judged again.
+    An order that turns out to be there already gives its units back, and those it left without are judged again. One that
+    is refused to the end may be there as well: what it is refused for may be just what it has.
     """
     outcomes: dict[str, Opened | Exception] = {}
     taken: dict[str, list[Taken]] = {}
-    waiting = list(wishes)
+    waiting, refused = list(wishes), list[NewOrder]()
     while waiting:
         admitted, refused = [], []
         for wish in waiting:
@@ -96,9 +99,15 @@ async def _judge_and_open(
             if opened.was_there:
                 shelves.give_back(taken.pop(wish.number))
                 there_already = True
-            outcomes[wish.number] = opened if opened.same_key else CartBought(number=opened.number)
+            outcomes[wish.number] = _answer(opened)
         waiting = refused if there_already else []
+    there = await orders.find_opened(tx, refused)
+    outcomes.update({number: _answer(opened) for number, opened in there.items()})
     return outcomes, taken
+
+
+def _answer(opened: Opened) -> Opened | CartBought:
+    return opened if opened.same_key else CartBought(number=opened.number)
 
 
 def _fact(decided: Decided) -> OrderPlaced | OrderDeclined:

@@ -29,8 +29,8 @@ async def cancel(till: Till, number: str, *, shopper_id: str | None, key: str) -
             raise OrderStateConflict(number=number, status=order.status.replace("_", " "), verb="cancelled")
         opened: OpenRefund | None = None
         if order.status == "paid":
-            await orders.cancel(tx, order.id, "Cancelled; the goods are back in stock.")
             await inventory.restock(tx, order.id)
+            await orders.cancel(tx, order.id, "Cancelled; the goods are back in stock.")
             if order.total_minor:
                 opened = await payments.open_refund(tx, order.id, key=f"cancel:{key}", amount_minor=None, reason="cancelled")
     await _try_to_give_back(till, opened)

@@ -3,12 +3,13 @@
 Owns the tables location, stock, reservation and allocation. For every SKU at every place, received is always
 sold plus reserved plus available. An order first holds what it wants; once paid, that is sold, otherwise it
 is released; a cancelled order is restocked where its units came from. Many orders are served by one statement.
-Every verb takes its row locks in SKU order, so two orders can wait for each other but never deadlock.
+Every verb takes its row locks in SKU order, and whoever changes orders as well takes them first, so two orders can wait
+for each other but never deadlock.
 
 To reserve: `lock` the SKUs, let each order `take` from the shelves in its turn, then `hold` what was taken.
 """
 
-from securecart.inventory.actions import add_location, available, hold, levels, lock, receive, release, restock, sell
+from securecart.inventory.actions import add_location, available, hold, levels, lock, lock_held, receive, release, restock, sell
 from securecart.inventory.model import Hold, Level, Receipt, Shelves, Shortage, Taken
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "hold",
     "levels",
     "lock",
+    "lock_held",
     "receive",
     "release",
     "restock",

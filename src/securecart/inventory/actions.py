@@ -16,6 +16,11 @@ async def lock(tx: Transaction, skus: Iterable[str]) -> Shelves:
     return Shelves(await rows(tx, SQL["lock_stock"], Place, sorted(set(skus))))
 
 
+async def lock_held(tx: Transaction, order_ids: Sequence[int]) -> None:
+    """Lock the stock that these orders hold units of, as `lock` does."""
+    await tx.execute(SQL["lock_held_stock"], order_ids)
+
+
 async def hold(tx: Transaction, holds: Sequence[Hold]) -> None:
     """Reserve what orders were given from locked `Shelves`."""
     each = [(hold.order_id, taken, hold.until) for hold in holds for taken in hold.taken]

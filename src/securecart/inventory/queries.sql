@@ -7,6 +7,14 @@ WHERE sku = ANY ($1::text[])
 ORDER BY sku, location_id
 FOR UPDATE;
 
+-- name: lock_held_stock
+-- Lock the stock of which the orders $1 hold units, in the order in which everybody locks stock.
+SELECT
+FROM stock
+WHERE (sku, location_id) IN (SELECT sku, location_id FROM reservation WHERE order_id = ANY ($1::bigint[]))
+ORDER BY sku, location_id
+FOR UPDATE;
+
 -- name: hold_stock
 -- Hold units: for orders $1 of SKUs $2 at places $3 so many $4 until $5. The caller has locked the stock and judged.
 WITH held AS (
