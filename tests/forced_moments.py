@@ -16,11 +16,11 @@ import asyncpg
 
 from securecart import orders
 from securecart.app import Shop
-from securecart.checkout import Till
+from securecart.checkout import Pace, Till
 from securecart.errors import GatewayAway, StoreAway
 from securecart.orders import NewOrder
 from securecart.payments import Charge, Gateway
-from securecart.payments.gateway import Refunded
+from securecart.payments.model import Refunded
 from securecart.settings import Settings
 from securecart.stores.postgres import Database, Read, Transaction
 from securecart.stores.postgres.database import _speak_json
@@ -188,4 +188,4 @@ def a_till(
 ) -> Till:
     """A till like the shop's own: what another web process has."""
     chosen = shop.till.gateway if gateway is None else cast("Gateway", gateway)
-    return Till(database or shop.database, shop.dynamodb, chosen, reservation_s=hold_s, group_most=group_most)
+    return Till(database or shop.database, shop.dynamodb, chosen, Pace(hold_s), group_most=group_most)

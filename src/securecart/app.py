@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from msgspec import Struct
 
 from securecart import carts, migrations, payments, sessions
-from securecart.checkout import Till
+from securecart.checkout import Pace, Till
 from securecart.orders import history
 from securecart.settings import Settings
 from securecart.stores import cache, dynamodb, postgres
@@ -39,13 +39,13 @@ async def open_shop(settings: Settings) -> AsyncIterator[Shop]:
         stack.push_async_callback(tables.close)
         memory = cache.connect(settings.valkey_url)
         stack.push_async_callback(memory.close)
-        gateway = payments.connect(settings.gateway_url, settings.gateway_key, timeout_s=settings.gateway_timeout_s)
+        gateway = payments.connect(settings)
         stack.push_async_callback(gateway.close)
         till = Till(
             database,
             tables,
             gateway,
-            reservation_s=settings.reservation_seconds,
+            Pace(settings.reservation_seconds, settings.payment_wait_seconds, captures_at_once=settings.capture == "at_once"),
             group_most=settings.checkout_group,
         )
         yield Shop(settings, database, tables, memory, till)

@@ -1,6 +1,7 @@
 """Every error that SecureCart raises on purpose.
 
     SecureCartError                     500
+    ├── BadSignature                    400
     ├── BadInput                        422
     │   └── IdempotencyKeyReused        422
     ├── Unauthorized                    401
@@ -60,6 +61,12 @@ class SecureCartError(Exception):
     def code(cls) -> str:
         """The error's stable name for programs: `OutOfStock` is `out-of-stock`."""
         return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", cls.__name__).lower()
+
+
+class BadSignature(SecureCartError):
+    """{problem}"""
+
+    status = 400
 
 
 class BadInput(SecureCartError):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct
@@ -48,8 +48,14 @@ class Settings(Struct, frozen=True, kw_only=True):
     valkey_bin: Annotated[str, _help("A system's valkey-server or redis-server program; empty: the bundled one.")] = ""
     valkey_port: Annotated[int, _help("Port for the local Valkey; 0: a free one, kept.")] = 0
 
-    gateway_url: Annotated[str, _help("The card gateway's address; empty: the sandbox gateway is started.")] = ""
-    gateway_key: Annotated[str, _help("Secret key for the card gateway.")] = ""
+    gateway: Annotated[Literal["sandbox", "stripe"], _help("Who takes the money: sandbox or stripe.")] = "sandbox"
+    capture: Annotated[Literal["at_once", "on_shipment"], _help("When money is taken: at_once or on_shipment.")] = "at_once"
+    stripe_key: Annotated[str, _help("Stripe's secret key (sk_test_ or sk_live_).")] = ""
+    stripe_webhook_secret: Annotated[str, _help("Stripe's signing secret of the webhook endpoint (whsec_).")] = ""
+    stripe_url: Annotated[str, _help("Another address for Stripe's API, for tests; empty: Stripe's own.")] = ""
+    payment_wait_seconds: Annotated[int, _help("Seconds a buyer has to answer the bank's question (3-D Secure).")] = 900
+    gateway_url: Annotated[str, _help("The sandbox gateway's address; empty: it is started.")] = ""
+    gateway_key: Annotated[str, _help("Secret key for the sandbox gateway.")] = ""
     gateway_port: Annotated[int, _help("Port for the sandbox gateway; 0: a free one, kept.")] = 0
     gateway_timeout_s: Annotated[float, _help("Seconds to wait for the gateway before an order is left pending.")] = 5.0
 

@@ -165,7 +165,7 @@ async def test_a_crash_before_the_charge_gives_the_stock_back_and_rules_out_a_la
     order = await find(shop, number)
     assert order.status == "cancelled"
     assert await stock_of(shop, sku) == (0, 0, 5)
-    late = await shop.till.gateway.authorise(number, order.total, "tok_visa")
+    late = await shop.till.gateway.authorise(number, order.total, "tok_visa", capture=True)
     assert late.status != "captured"
 
 

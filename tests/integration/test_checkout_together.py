@@ -342,7 +342,7 @@ async def test_a_key_repeated_while_its_order_is_cancelled_waits_and_stalls_nobo
     first, again = (wish(sku, 1, shopper_id=f"guest:{sku}", idempotency_key="k") for _ in range(2))
     order = opened(await shop.till.open(first))
     await shop.till.settle(Settlement(order.id, PAID))
-    changed, restock, cancel = Moment(), inventory.restock, orders.cancel
+    changed, restock, change = Moment(), inventory.restock, orders.change
 
     async def stop_after_the_first(*arguments: Any, verb: Any) -> None:
         await verb(*arguments)
@@ -350,7 +350,7 @@ async def test_a_key_repeated_while_its_order_is_cancelled_waits_and_stalls_nobo
             await changed.stop()
 
     monkeypatch.setattr(inventory, "restock", functools.partial(stop_after_the_first, verb=restock))
-    monkeypatch.setattr(orders, "cancel", functools.partial(stop_after_the_first, verb=cancel))
+    monkeypatch.setattr(orders, "change", functools.partial(stop_after_the_first, verb=change))
     till = a_till(shop, database=database, gateway=HeldGateway(shop, refuses_refunds=True))
     cancelled = asyncio.ensure_future(checkout.cancel(till, first.number, shopper_id=None, key="c"))
     await changed.come()

@@ -65,6 +65,7 @@ class Running:
 
     async def charge(self, reference: str, token: str = "tok_visa", amount: int = 1000, **options: Any) -> dict[str, Any]:
         body = {"reference": reference, "amount_minor": amount, "currency": "USD", "token": token}
+        body |= {"capture": options.pop("capture", True)}
         status, answer = await self.post("/v1/payments", body, key=options.pop("key", reference), **options)
         return {"http": status, **answer}
 
@@ -294,6 +295,7 @@ async def test_the_book_is_read_page_by_page_and_its_totals_add_up(own: Running)
     paid = [await own.charge(a_reference(), amount=100 * number) for number in range(1, 6)]
     await own.charge(a_reference(), "tok_declined", amount=7)
     await own.conclude(a_reference())
+    await own.charge(a_reference(), amount=70, capture=False)
     await own.post(f"/v1/payments/{paid[0]['id']}/refunds", {"amount_minor": 30, "reason": ""}, key="1")
     seen: list[dict[str, Any]] = []
     after: int | None = 0
@@ -301,9 +303,11 @@ async def test_the_book_is_read_page_by_page_and_its_totals_add_up(own: Running)
         page = (await own.get(f"/v1/book?after={after}&limit=3"))[1]
         seen += page["items"]
         after = page["next"]
-    assert [item["status"] for item in seen] == ["captured"] * 5 + ["declined", "closed"]
+    assert [item["status"] for item in seen] == ["captured"] * 5 + ["declined", "closed", "authorised"]
     assert [item["id"] for item in seen[:5]] == [payment["id"] for payment in paid]
-    assert (await own.get("/v1/totals"))[1] == {"USD": {"captured_minor": 1500, "refunded_minor": 30, "payments": 5}}
+    assert (await own.get("/v1/totals"))[1] == {
+        "USD": {"captured_minor": 1500, "refunded_minor": 30, "payments": 5, "authorised_minor": 70}
+    }
 
 
 async def test_what_was_answered_survives_kill_nine(own: Running) -> None:

@@ -1,13 +1,31 @@
 """Checkout: the script that composes the rooms into a paid order, and takes one back.
 
-Owns the tables shipping_method and tax_rate. `place` is the one path from a cart to an order; `sweep` finishes
-what a crash, a lost answer or a silent gateway left open; `cancel` and `refund` give money and goods back.
+Owns the tables shipping_method and tax_rate. `place` is the one path from a cart to an order; `hear` acts upon what a
+gateway sends by itself, and `look_again` when the buyer comes back; `sweep` finishes what a crash, a lost answer or a
+silent gateway left open; `ship` sends the goods off; `cancel` and `refund` give money and goods back.
 """
 
-from securecart.checkout.model import PlaceOrder, Quote, QuotedLine, ShippingMethod
+from securecart.checkout.hear import hear, look_again
+from securecart.checkout.model import Pace, PlaceOrder, Quote, QuotedLine, ShippingMethod
 from securecart.checkout.place import place, quote
+from securecart.checkout.ship import ship
 from securecart.checkout.sweep import sweep
 from securecart.checkout.till import Till
 from securecart.checkout.undo import cancel, refund
 
-__all__ = ["PlaceOrder", "Quote", "QuotedLine", "ShippingMethod", "Till", "cancel", "place", "quote", "refund", "sweep"]
+__all__ = [
+    "Pace",
+    "PlaceOrder",
+    "Quote",
+    "QuotedLine",
+    "ShippingMethod",
+    "Till",
+    "cancel",
+    "hear",
+    "look_again",
+    "place",
+    "quote",
+    "refund",
+    "ship",
+    "sweep",
+]

@@ -28,6 +28,18 @@ OUTCOMES: dict[str, tuple[Status, str]] = {
 PPM = 1_000_000
 
 
+class Pace(Struct, frozen=True):
+    """When money is taken, and how long is waited for it (seconds).
+
+    `reservation_s` passes before the sweeper asks about a payment that nobody heard of, `buyer_s` when the buyer has to answer
+    the bank's question. Money is captured with the order, or only promised until the goods leave the house.
+    """
+
+    reservation_s: int
+    buyer_s: int = 900
+    captures_at_once: bool = True
+
+
 class PlaceOrder(Struct, frozen=True, forbid_unknown_fields=True):
     """A shopper's wish to buy what is in the cart. It names no price: the catalogue does."""
 

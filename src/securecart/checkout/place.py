@@ -17,10 +17,12 @@ from securecart.carts import Cart
 from securecart.checkout.model import AskQuote, PlaceOrder, Question, Quote, Settlement, total_up
 from securecart.checkout.till import Till
 from securecart.errors import BadInput, CartEmpty, Conflict, GatewayAway, IdempotencyKeyReused, StoreAway, TotalChanged
+from securecart.events import OrderWaits
 from securecart.orders import NewOrder, Opened, Order, OrderLine, PaymentSeen
 from securecart.payments import Charge
 from securecart.sessions import Session
 from securecart.stores.dynamodb import DynamoDB
+from securecart.stores.postgres import log as event_log
 from securecart.telemetry import log
 from securecart.values import Money
 
@@ -28,8 +30,9 @@ from securecart.values import Money
 async def place(till: Till, shopper: Session, wish: PlaceOrder, key: str, *, currency: str) -> Order:
     """Buy what is in the shopper's cart, once per `key`, and each state of the cart once.
 
-    The order comes back paid, declined, or pending when the gateway gave no answer in time. Errors, which
-    leave nothing behind: `CartEmpty`, `CartBought`, `OutOfStock`, `TotalChanged`, `BadInput`, `IdempotencyKeyReused`.
+    The order comes back paid (or authorised, where money is taken on shipment), declined, or pending when the gateway gave
+    no answer in time or the buyer has to act (then `payment.action` says what the browser needs). Errors, which leave
+    nothing behind: `CartEmpty`, `CartBought`, `OutOfStock`, `TotalChanged`, `BadInput`, `IdempotencyKeyReused`.
     """
     cart = await carts.load(till.dynamodb, shopper.shopper_id)
     try:
@@ -46,6 +49,9 @@ async def place(till: Till, shopper: Session, wish: PlaceOrder, key: str, *, cur
 
     charge = await _charge(till, opened, Money(order.total_minor, order.currency), wish.payment_token)
     if charge is None:
+        return await _find(till, opened)
+    if charge.status == "waiting":
+        await _wait_for_buyer(till, opened, shopper, charge)
         return await _find(till, opened)
     settlement = Settlement(opened.id, charge)
     decided = await till.settle(settlement)
@@ -95,7 +101,7 @@ async def _write_out(till: Till, shopper: Session, wish: PlaceOrder, key: str, c
         shipping_method=bill.shipping_method,
         shipping_address=wish.shipping_address,
         billing_address=wish.billing_address or wish.shipping_address,
-        pending_until=datetime.now(UTC) + timedelta(seconds=till.reservation_s),
+        pending_until=datetime.now(UTC) + timedelta(seconds=till.pace.reservation_s),
     )
 
 
@@ -104,12 +110,20 @@ async def _charge(till: Till, opened: Opened, amount: Money, token: str) -> Char
     if amount.amount_minor == 0:
         return Charge(status="captured", id="nothing-to-pay")
     try:
-        return await till.gateway.authorise(opened.number, amount, token)
+        return await till.gateway.authorise(opened.number, amount, token, capture=till.pace.captures_at_once)
     except GatewayAway:
         log.warning("gateway gave no answer, order stays pending", order=opened.number)
         return None
     except BadInput:
         return Charge(status="declined", decline_reason="invalid_card")
+
+
+async def _wait_for_buyer(till: Till, opened: Opened, shopper: Session, charge: Charge) -> None:
+    """Keep what the buyer's browser needs, and the stock for as long as a person may take."""
+    async with till.database.transaction() as tx:
+        await orders.wait_longer(tx, opened.id, till.pace.buyer_s, "The bank wants the buyer to confirm the payment.")
+        await payments.wait_for_buyer(tx, opened.id, charge)
+        await event_log.publish(tx, [OrderWaits(opened.id, shopper.shopper_id)])
 
 
 async def _first_answer(till: Till, shopper: Session, wish: PlaceOrder, key: str) -> Order | None:

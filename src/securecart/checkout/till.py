@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 
 from securecart.checkout import together
-from securecart.checkout.model import Cost, Question, Settlement
+from securecart.checkout.model import Cost, Pace, Question, Settlement
 from securecart.grouping import Grouped
 from securecart.orders import Decided, NewOrder, Opened
 from securecart.payments import Gateway
@@ -20,17 +20,14 @@ UNGROUPED_AT_ONCE = 8
 class Till:
     """One for each process. `open`, `settle` and `cost` are called by each checkout alone and carried out in groups.
 
-    At most `group_most` orders share a transaction; 1 turns grouping off. `reservation_s` is how long stock is held (seconds)
-    before the sweeper asks about an order's payment.
+    At most `group_most` orders share a transaction; 1 turns grouping off. `pace` says how long payments are waited for.
     """
 
-    def __init__(
-        self, database: Database, dynamodb: DynamoDB, gateway: Gateway, *, reservation_s: int, group_most: int = 256
-    ) -> None:
+    def __init__(self, database: Database, dynamodb: DynamoDB, gateway: Gateway, pace: Pace, *, group_most: int = 256) -> None:
         self.database = database
         self.dynamodb = dynamodb
         self.gateway = gateway
-        self.reservation_s = reservation_s
+        self.pace = pace
         at_once = 2 if group_most > 1 else UNGROUPED_AT_ONCE
         self.cost: Grouped[Question, Cost] = Grouped(
             functools.partial(together.cost_all, database), most=group_most, at_once=at_once

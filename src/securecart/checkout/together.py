@@ -5,7 +5,7 @@ Each order is judged on its own, in order of arrival: one that finds no stock is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from securecart import catalog, inventory, orders, payments
 from securecart.catalog import PricedItem
@@ -55,14 +55,20 @@ async def settle_all(database: Database, settlements: Sequence[Settlement]) -> l
     for one in settlements:
         first.setdefault(one.order_id, one)
     async with database.transaction() as tx:
-        # stock before orders, as when they are opened: whoever opens one has its stock when its key makes it wait for us
-        await inventory.lock_held(tx, list(first))
-        decided = await orders.decide_all(tx, [one.decision for one in first.values()])
-        if decided:
-            await payments.record(tx, {order_id: first[order_id].charge for order_id in decided})
-            await _move_stock(tx, decided.values())
-            await log.publish(tx, [_fact(one) for one in decided.values()])
+        decided = await settle_in(tx, first)
     return [decided.pop(one.order_id, None) for one in settlements]
+
+
+async def settle_in(tx: Transaction, settlements: Mapping[int, Settlement]) -> dict[int, Decided]:
+    """The same within the caller's transaction, by order; one that was decided before is left out."""
+    # stock before orders, as when they are opened: whoever opens one has its stock when its key makes it wait for us
+    await inventory.lock_held(tx, list(settlements))
+    decided = await orders.decide_all(tx, [one.decision for one in settlements.values()])
+    if decided:
+        await payments.record(tx, {order_id: settlements[order_id].charge for order_id in decided})
+        await _move_stock(tx, decided.values())
+        await log.publish(tx, [_fact(one) for one in decided.values()])
+    return decided
 
 
 async def _move_stock(tx: Transaction, decided: Iterable[Decided]) -> None:

@@ -261,5 +261,5 @@ def _fill_empty_shop(loaded: Settings) -> None:
 
 
 def _harmless(name: str, value: object) -> object:
-    secret = name.endswith("_key") or (name.endswith("_url") and "@" in str(value))
+    secret = name.endswith(("_key", "_secret")) or (name.endswith("_url") and "@" in str(value))
     return "(set)" if secret and value else value

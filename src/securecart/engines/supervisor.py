@@ -59,9 +59,10 @@ def plan(home: Home, settings: Settings) -> list[Stage]:
 
 
 def stores(home: Home, settings: Settings) -> Stage:
-    """The four stores; one that the environment points at runs elsewhere."""
+    """The stores, and the sandbox where it takes the money; one that the environment points at runs elsewhere."""
     given = settings_table.from_environment()
-    return [Elsewhere(home, settings, kind) if given.get(kind.url_setting) else kind(home, settings) for kind in STORES]
+    kinds = [kind for kind in STORES if kind is not Gateway or settings.gateway == "sandbox"]
+    return [Elsewhere(home, settings, kind) if given.get(kind.url_setting) else kind(home, settings) for kind in kinds]
 
 
 def shop_processes(home: Home, settings: Settings) -> Stage:

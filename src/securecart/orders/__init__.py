@@ -5,7 +5,7 @@ changes its status only from the status it is known to have, and notes every cha
 """
 
 from securecart.orders.actions import (
-    cancel,
+    change,
     decide_all,
     find,
     find_by_key,
@@ -14,7 +14,9 @@ from securecart.orders.actions import (
     lock,
     open_all,
     overdue,
+    paying,
     record_refund,
+    wait_longer,
 )
 from securecart.orders.model import (
     Decided,
@@ -25,8 +27,8 @@ from securecart.orders.model import (
     OrderChange,
     OrderLine,
     OrderSummary,
+    Paying,
     PaymentSeen,
-    Pending,
     Record,
     Status,
     new_number,
@@ -42,11 +44,11 @@ __all__ = [
     "OrderChange",
     "OrderLine",
     "OrderSummary",
+    "Paying",
     "PaymentSeen",
-    "Pending",
     "Record",
     "Status",
-    "cancel",
+    "change",
     "decide_all",
     "find",
     "find_by_key",
@@ -56,6 +58,8 @@ __all__ = [
     "new_number",
     "open_all",
     "overdue",
+    "paying",
     "placed",
     "record_refund",
+    "wait_longer",
 ]

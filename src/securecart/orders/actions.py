@@ -17,9 +17,10 @@ from securecart.orders.model import (
     Order,
     OrderLine,
     OrderSummary,
+    Paying,
     PaymentSeen,
-    Pending,
     Record,
+    Status,
 )
 from securecart.stores.postgres import Read, Transaction, one, rows, statements_of
 from securecart.values import Money, decode_cursor, encode_cursor
@@ -92,14 +93,19 @@ async def lock(tx: Transaction, number: str) -> Record:
     return record
 
 
-async def cancel(tx: Transaction, order_id: int, note: str) -> None:
-    """Mark a paid order as cancelled; the caller holds its lock and sees to stock and money."""
-    await tx.execute(SQL["cancel_order"], order_id, note)
+async def change(tx: Transaction, order_id: int, status: Status, note: str, *, shipped: bool = False) -> None:
+    """Note a step of an order's life; the caller holds its lock and sees to stock and money."""
+    await tx.execute(SQL["change_order"], order_id, status, note, shipped)
 
 
-async def record_refund(tx: Transaction, order_id: int, amount_minor: int, note: str) -> None:
-    """Note money that went back to the buyer, in minor units of the order's currency."""
-    await tx.execute(SQL["record_refund"], order_id, amount_minor, note)
+async def wait_longer(tx: Transaction, order_id: int, seconds: float, note: str = "") -> None:
+    """Leave a pending order alone for some seconds more."""
+    await tx.execute(SQL["wait_longer"], order_id, seconds, note)
+
+
+async def record_refund(tx: Transaction, order_id: int, amount_minor: int, note: str) -> str:
+    """Note money that went back to the buyer, in minor units of the order's currency; the shopper's id."""
+    return str(await tx.fetchval(SQL["record_refund"], order_id, amount_minor, note))
 
 
 async def find(read: Read, number: str, *, shopper_id: str | None = None) -> Order:
@@ -127,9 +133,14 @@ async def list_of(read: Read, shopper_id: str, *, after: str | None, limit: int)
     return page, encode_cursor(found[limit - 1]["id"]) if len(found) > limit else None
 
 
-async def overdue(read: Read, *, limit: int) -> list[Pending]:
+async def paying(read: Read, number: str) -> Paying | None:
+    """The order with this number, for asking the gateway about its payment, or None."""
+    return await one(read, SQL["find_paying"], Paying, number)
+
+
+async def overdue(read: Read, *, limit: int) -> list[Paying]:
     """Pending orders whose payment should be known by now, the longest waiting first."""
-    return await rows(read, SQL["overdue_orders"], Pending, limit)
+    return await rows(read, SQL["overdue_orders"], Paying, limit)
 
 
 def _order(row: dict[str, Any]) -> Order:
@@ -144,7 +155,7 @@ def _order(row: dict[str, Any]) -> Order:
         for line in row["lines"]
     ]
     paid = (
-        PaymentSeen(row["payment_status"], row["card_brand"], row["card_last4"], row["decline_reason"])
+        PaymentSeen(row["payment_status"], row["card_brand"], row["card_last4"], row["decline_reason"], row["action"])
         if row["payment_status"]
         else None
     )

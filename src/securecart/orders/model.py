@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -110,17 +110,27 @@ class Record(Struct, frozen=True):
     currency: str
     total_minor: int
     refunded_minor: int
+    shipped_at: datetime | None
 
 
-class Pending(Struct, frozen=True):
-    """An order whose payment should be known by now."""
+class Paying(Struct, frozen=True):
+    """An order about whose payment the gateway is asked, and the state of the cart that it bought."""
 
     id: int
     number: str
     shopper_id: str
+    status: Status
     cart_version: int
     cart_change: str
+    placed_at: datetime
+    currency: str
+    total_minor: int
     lines: tuple[Line, ...]
+
+    @property
+    def total(self) -> Money:
+        """What is to be paid."""
+        return Money(self.total_minor, self.currency)
 
 
 class OrderChange(Struct, frozen=True):
@@ -132,12 +142,13 @@ class OrderChange(Struct, frozen=True):
 
 
 class PaymentSeen(Struct, frozen=True):
-    """What a shopper may see of the payment; never a card number."""
+    """What a shopper may see of the payment; never a card number. `action` is there while the buyer has to act."""
 
     status: str
     card_brand: str
     card_last4: str
     decline_reason: str
+    action: dict[str, Any] | None = None
 
 
 class Order(Struct, frozen=True):
@@ -160,6 +171,7 @@ class Order(Struct, frozen=True):
     lines: tuple[OrderLine, ...]
     changes: tuple[OrderChange, ...]
     payment: PaymentSeen | None
+    shipped_at: datetime | None = None
 
 
 class OrderSummary(Struct, frozen=True):

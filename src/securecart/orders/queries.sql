@@ -75,35 +75,51 @@ SELECT id, status, number, shopper_id, cart_version, cart_change, now() AS at FR
 
 -- name: lock_order
 -- The order with number $1, locked until the transaction ends.
-SELECT id, number, shopper_id, status, currency, total_minor, refunded_minor FROM orders WHERE number = $1 FOR UPDATE;
+SELECT id, number, shopper_id, status, currency, total_minor, refunded_minor, shipped_at
+FROM orders
+WHERE number = $1
+FOR UPDATE;
 
--- name: cancel_order
--- A paid order ($1) becomes cancelled, with note $2.
-WITH cancelled AS (
-    UPDATE orders SET status = 'cancelled' WHERE id = $1 RETURNING id
+-- name: change_order
+-- Order $1 has status $2 now, with note $3; its goods have left the house when $4.
+WITH changed AS (
+    UPDATE orders SET status = $2, shipped_at = CASE WHEN $4 THEN now() ELSE shipped_at END WHERE id = $1 RETURNING id, status
 )
-INSERT INTO order_change (order_id, status, note) SELECT id, 'cancelled', $2 FROM cancelled;
+INSERT INTO order_change (order_id, status, note) SELECT id, status, $3 FROM changed;
+
+-- name: wait_longer
+-- Pending order $1 is not asked about for $2 seconds from now; with note $3 unless that is empty.
+WITH waiting AS (
+    UPDATE orders
+    SET pending_until = now() + make_interval(secs => $2)
+    WHERE id = $1 AND status = 'pending'
+    RETURNING id, status
+)
+INSERT INTO order_change (order_id, status, note) SELECT id, status, $3 FROM waiting WHERE $3 <> '';
 
 -- name: record_refund
--- $2 minor units of order $1 went back to the buyer, with note $3; a cancelled order stays cancelled.
+-- $2 minor units of order $1 went back to the buyer, with note $3; an order that has ended stays as it is.
 WITH refunded AS (
     UPDATE orders
     SET refunded_minor = refunded_minor + $2,
         status = CASE
-            WHEN status = 'cancelled' THEN 'cancelled'
+            WHEN status IN ('cancelled', 'declined') THEN status
             WHEN refunded_minor + $2 = total_minor THEN 'refunded'
             ELSE 'partially_refunded'
         END
     WHERE id = $1
-    RETURNING id, status
+    RETURNING id, status, shopper_id
+), noted AS (
+    INSERT INTO order_change (order_id, status, note) SELECT id, status, $3 FROM refunded
 )
-INSERT INTO order_change (order_id, status, note) SELECT id, status, $3 FROM refunded;
+SELECT shopper_id FROM refunded;
 
 -- name: find_order
 -- One order by its number: its lines as they were bought, its life from the beginning, and what a buyer may see of its
 -- payment.
 SELECT
     orders.*, payment.status AS payment_status, payment.card_brand, payment.card_last4, payment.decline_reason,
+    payment.action,
     (
         SELECT jsonb_agg(to_jsonb(order_line) ORDER BY order_line.position) FROM order_line WHERE order_line.order_id = orders.id
     ) AS lines,
@@ -128,10 +144,20 @@ FROM (
 CROSS JOIN LATERAL (SELECT coalesce(sum(quantity), 0) AS quantity FROM order_line WHERE order_id = page.id) AS items
 ORDER BY page.id DESC;
 
+-- name: find_paying
+-- The order with number $1, as whoever asks the gateway about its payment needs it.
+SELECT
+    orders.id, orders.number, orders.shopper_id, orders.status, orders.cart_version, orders.cart_change, orders.placed_at,
+    orders.currency, orders.total_minor,
+    (SELECT jsonb_agg(jsonb_build_object('sku', sku, 'quantity', quantity)) FROM order_line WHERE order_id = orders.id) AS lines
+FROM orders
+WHERE number = $1;
+
 -- name: overdue_orders
 -- At most $1 pending orders whose payment should be known by now, the longest waiting first.
 SELECT
-    orders.id, orders.number, orders.shopper_id, orders.cart_version, orders.cart_change,
+    orders.id, orders.number, orders.shopper_id, orders.status, orders.cart_version, orders.cart_change, orders.placed_at,
+    orders.currency, orders.total_minor,
     (SELECT jsonb_agg(jsonb_build_object('sku', sku, 'quantity', quantity)) FROM order_line WHERE order_id = orders.id) AS lines
 FROM orders
 WHERE status = 'pending' AND pending_until < now()

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from securecart.errors import BadInput
-from securecart.payments.gateway import Charge
-from securecart.payments.model import OpenRefund
+from securecart.payments.model import Charge, Decision, Notice, OpenRefund, Wanted
 from securecart.stores.postgres import Read, Transaction, one, rows, statements_of
 from securecart.values import Money
 
@@ -30,13 +29,40 @@ async def record(tx: Transaction, charges: Mapping[int, Charge]) -> None:
         [word.id for word in words],
         [word.card.brand for word in words],
         [word.card.last4 for word in words],
+        [word.card.fingerprint for word in words],
         [why_declined(word) for word in words],
     )
 
 
 def why_declined(charge: Charge) -> str:
-    """The reason as the shop keeps it: empty for money that was captured."""
-    return "" if charge.status == "captured" else charge.decline_reason or "closed"
+    """The reason as the shop keeps it: empty for money that was captured or promised."""
+    return "" if charge.status in {"captured", "authorised"} else charge.decline_reason or "closed"
+
+
+async def wait_for_buyer(tx: Transaction, order_id: int, charge: Charge) -> None:
+    """Note what the buyer's browser needs, so that the buyer can go on."""
+    await tx.execute(SQL["keep_action"], order_id, charge.id, charge.action)
+
+
+async def want(tx: Transaction, order_id: int, decision: Decision) -> Wanted | None:
+    """Decide about promised money; None when none is promised, or the opposite was decided before."""
+    return await one(tx, SQL["want"], Wanted, order_id, decision)
+
+
+async def unfinished(read: Read, *, older_than_s: float, limit: int) -> list[Wanted]:
+    """Decisions about promised money that the gateway has not confirmed, oldest first."""
+    return await rows(read, SQL["unfinished"], Wanted, older_than_s, limit)
+
+
+async def keep_promise(tx: Transaction, order_id: int, charge: Charge) -> bool:
+    """Note that promised money was taken, or that the promise has ended; False when that was noted before."""
+    became = "captured" if charge.status == "captured" else "voided"
+    return await tx.fetchval(SQL["keep_promise"], order_id, became) is not None
+
+
+async def wake(tx: Transaction, order_id: int, charge: Charge) -> bool:
+    """Note money that came for a payment which had ended without any; False when it had not."""
+    return await tx.fetchval(SQL["wake_payment"], order_id, charge.status, charge.id) is not None
 
 
 async def open_refund(tx: Transaction, order_id: int, *, key: str, amount_minor: int | None, reason: str) -> OpenRefund:
@@ -53,6 +79,31 @@ async def open_refund(tx: Transaction, order_id: int, *, key: str, amount_minor:
 async def finish_refund(tx: Transaction, refund_id: int, gateway_refund_id: str) -> bool:
     """Note that the gateway gave the money back; False when that was noted before."""
     return await tx.fetchval(SQL["finish_refund"], refund_id, gateway_refund_id) is not None
+
+
+async def refuse_refund(tx: Transaction, refund_id: int) -> bool:
+    """Note that the gateway will never give this money back; False when its outcome was noted before."""
+    return await tx.fetchval(SQL["refuse_refund"], refund_id) is not None
+
+
+async def find_outside_refund(tx: Transaction, order_id: int, refunded_minor: int, *, reason: str) -> int:
+    """Note what the gateway gave back without the shop, given all that it gave back; the difference in minor units."""
+    return await tx.fetchval(SQL["find_outside_refund"], order_id, refunded_minor, reason) or 0
+
+
+async def see(tx: Transaction, gateway: str, notice: Notice) -> bool:
+    """Note that this transaction acts upon a notice; False when another has done so."""
+    return await tx.fetchval(SQL["see_notice"], gateway, notice.id) is not None
+
+
+async def was_seen(read: Read, gateway: str, notice: Notice) -> bool:
+    """Whether a notice was acted upon."""
+    return bool(await read.fetchval(SQL["was_seen"], gateway, notice.id))
+
+
+async def forget_notices(tx: Transaction, *, older_than_days: int) -> None:
+    """Drop the notes of notices that no gateway sends again."""
+    await tx.execute(SQL["forget_notices"], older_than_days)
 
 
 async def unfinished_refunds(read: Read, *, older_than_s: float, limit: int) -> list[OpenRefund]:

@@ -1,8 +1,51 @@
-"""The nouns of the shop's payment book."""
+"""The nouns of the shop's payment book, and the words that a gateway says."""
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 from msgspec import Struct
+
+Said = Literal["captured", "authorised", "declined", "closed", "waiting"]
+Decision = Literal["capture", "void"]
+
+
+class Card(Struct, frozen=True):
+    """What a gateway tells about a card; `fingerprint` is the same for the same card, and nothing else."""
+
+    brand: str = ""
+    last4: str = ""
+    fingerprint: str = ""
+
+
+class Charge(Struct, frozen=True):
+    """A gateway's word on a reference, in minor units where it names an amount.
+
+    `captured`: the money is the shop's. `authorised`: it is promised. `declined`: the card said no. `closed`: no money
+    moved and none will. `waiting`: nothing is decided; when the buyer has to do something, `action` is what the
+    buyer's browser needs for it.
+    """
+
+    status: Said
+    id: str = ""
+    card: Card = Card()
+    decline_reason: str | None = None
+    refunded_minor: int = 0
+    action: dict[str, Any] | None = None
+
+
+class Refunded(Struct, frozen=True):
+    """A gateway's word on a refund."""
+
+    id: str
+
+
+class Notice(Struct, frozen=True):
+    """What a gateway sends by itself: a hint that something happened to a reference, proven to come from the gateway."""
+
+    id: str
+    kind: str
+    reference: str
 
 
 class OpenRefund(Struct, frozen=True):
@@ -15,3 +58,14 @@ class OpenRefund(Struct, frozen=True):
     currency: str
     reason: str
     done: bool
+
+
+class Wanted(Struct, frozen=True):
+    """What the shop decided about promised money: to take it or to give the promise up. Amounts in minor units."""
+
+    order_id: int
+    number: str
+    gateway_id: str
+    amount_minor: int
+    currency: str
+    decision: Decision

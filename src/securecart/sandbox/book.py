@@ -54,7 +54,11 @@ class Card(Struct, frozen=True):
 
 
 class Payment(Struct, frozen=True):
-    """One reference's entry: captured, declined, or closed before money was asked for. Minor units."""
+    """One reference's entry, in minor units.
+
+    It is captured, authorised (promised, not taken), declined, waiting for the buyer's approval, or closed: no money
+    moved and none will. `action` is what the buyer's browser would need to approve.
+    """
 
     id: str
     reference: str
@@ -64,6 +68,7 @@ class Payment(Struct, frozen=True):
     refunded_minor: int
     card: Card
     decline_reason: str | None
+    action: dict[str, str] | None = None
 
 
 class Refund(Struct, frozen=True):
@@ -87,8 +92,9 @@ class Book:
         self._queue: asyncio.Queue[tuple[Callable[[], Any], asyncio.Future[Any]]] = asyncio.Queue()
         self._writer = asyncio.create_task(self._write())
 
-    async def charge(self, key: str, reference: str, amount_minor: int, currency: str, card: TestCard) -> Payment:
-        """Capture or decline, once per reference; an earlier outcome is answered again."""
+    async def charge(self, key: str, reference: str, money: tuple[int, str], card: TestCard, *, capture: bool) -> Payment:
+        """Capture, promise or decline `money` (minor units, currency), once per reference; repeated, the first outcome."""
+        amount_minor, currency = money
 
         def write() -> Payment:
             known = _find(self._database, "reference", reference)
@@ -97,7 +103,7 @@ class Book:
             payment = Payment(
                 id=f"pay_{secrets.token_hex(10)}",
                 reference=reference,
-                status="declined" if card.decline_reason else "captured",
+                status=outcome,
                 amount_minor=amount_minor,
                 currency=currency,
                 refunded_minor=0,
@@ -106,7 +112,12 @@ class Book:
             )
             return self._keep(payment)
 
-        asked = [reference, amount_minor, currency, card.token]
+        outcome = "captured" if capture else "authorised"
+        if card.asks:
+            outcome = f"waiting_{outcome}"
+        if card.decline_reason:
+            outcome = "declined"
+        asked = [reference, amount_minor, currency, card.token, capture]
         return await self._do(lambda: self._once(key, asked, write, Payment))
 
     async def conclude(self, reference: str) -> Payment:
@@ -115,7 +126,7 @@ class Book:
         def write() -> Payment:
             known = _find(self._database, "reference", reference)
             if known is not None:
-                return known
+                return self._change(known, "closed", "closed") if known.status == "waiting" else known
             closed = Payment(f"pay_{secrets.token_hex(10)}", reference, "closed", 0, "", 0, Card("", "", ""), "closed")
             return self._keep(closed)
 
@@ -139,6 +150,43 @@ class Book:
 
         return await self._do(lambda: self._once(key, [payment_id, amount_minor, reason], write, Refund))
 
+    async def approve(self, payment_id: str, *, approved: bool) -> Payment | None:
+        """The buyer answers the bank's question: a waiting payment goes on, or is declined; None when there is none."""
+
+        def write() -> Payment | None:
+            known = _find(self._database, "id", payment_id)
+            if known is None or known.status != "waiting":
+                return known
+            row = self._database.execute("SELECT status FROM payment WHERE id = ?", (payment_id,)).fetchone()
+            if approved:
+                return self._change(known, row[0].removeprefix("waiting_"), None)
+            return self._change(known, "declined", "authentication_failed")
+
+        return await self._do(write)
+
+    async def capture(self, payment_id: str, amount_minor: int) -> Payment | None:
+        """Take promised money, all or a part (the rest is given up); what is not promised stays as it is."""
+
+        def write() -> Payment | None:
+            known = _find(self._database, "id", payment_id)
+            if known is None or known.status != "authorised":
+                return known
+            if amount_minor > known.amount_minor:
+                raise Refused("amount_minor", "That much was not promised.")
+            self._database.execute("UPDATE payment SET amount_minor = ? WHERE id = ?", (amount_minor, payment_id))
+            return self._change(known, "captured", None)
+
+        return await self._do(write)
+
+    async def void(self, payment_id: str) -> Payment | None:
+        """Give a promise up; what is not promised stays as it is."""
+
+        def write() -> Payment | None:
+            known = _find(self._database, "id", payment_id)
+            return self._change(known, "closed", "voided") if known is not None and known.status == "authorised" else known
+
+        return await self._do(write)
+
     def find(self, column: str, value: str) -> Payment | None:
         """The payment with this `id` or `reference`."""
         return _find(self._reader, column, value)
@@ -152,11 +200,23 @@ class Book:
         return [_payment(row[1:]) for row in found], found[-1][0] if found and len(found) == limit else None
 
     def totals(self) -> dict[str, dict[str, int]]:
-        """Money captured and refunded by currency, in minor units, and how many payments made it up."""
+        """Money captured and refunded by currency, in minor units, how many payments made it up, and what is promised."""
         found = self._reader.execute(
-            "SELECT currency, sum(amount_minor), sum(refunded_minor), count(*) FROM payment WHERE status = 'captured' GROUP BY 1"
+            """
+            SELECT currency, total(amount_minor) FILTER (WHERE status = 'captured'), sum(refunded_minor),
+                count(*) FILTER (WHERE status = 'captured'), total(amount_minor) FILTER (WHERE status = 'authorised')
+            FROM payment WHERE status IN ('captured', 'authorised') GROUP BY 1
+            """
         )
-        return {row[0]: {"captured_minor": row[1], "refunded_minor": row[2], "payments": row[3]} for row in found}
+        return {
+            row[0]: {
+                "captured_minor": int(row[1]),
+                "refunded_minor": row[2],
+                "payments": row[3],
+                "authorised_minor": int(row[4]),
+            }
+            for row in found
+        }
 
     async def close(self) -> None:
         """Finish what is queued, then close the file."""
@@ -217,7 +277,13 @@ class Book:
     def _keep(self, payment: Payment) -> Payment:
         values = (*msgspec.structs.astuple(payment)[:6], *msgspec.structs.astuple(payment.card), payment.decline_reason)
         self._database.execute(f"INSERT INTO payment ({COLUMNS}) VALUES ({', '.join('?' * len(values))})", values)  # noqa: S608
-        return payment
+        return _payment(values)
+
+    def _change(self, payment: Payment, status: str, reason: str | None) -> Payment:
+        self._database.execute("UPDATE payment SET status = ?, decline_reason = ? WHERE id = ?", (status, reason, payment.id))
+        changed = _find(self._database, "id", payment.id)
+        assert changed is not None, "payments are never deleted"
+        return changed
 
 
 def _find(database: sqlite3.Connection, column: str, value: str) -> Payment | None:
@@ -229,4 +295,7 @@ def _find(database: sqlite3.Connection, column: str, value: str) -> Payment | No
 def _payment(row: tuple[Any, ...]) -> Payment:
     payment_id, reference, status, amount_minor, currency, refunded_minor, brand, last4, fingerprint, reason = row
     card = Card(brand, last4, fingerprint)
-    return Payment(payment_id, reference, status, amount_minor, currency, refunded_minor, card, reason)
+    # the book keeps what a waiting payment waits to become
+    said = "waiting" if status.startswith("waiting_") else status
+    action = {"type": "sandbox", "approve": f"/v1/payments/{payment_id}/approve"} if said == "waiting" else None
+    return Payment(payment_id, reference, said, amount_minor, currency, refunded_minor, card, reason, action)

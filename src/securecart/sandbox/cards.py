@@ -8,7 +8,10 @@ __all__ = ["CARDS", "TestCard"]
 
 
 class TestCard(Struct, frozen=True):
-    """A token and what charging it does; `delay_s` before the answer, `answers` False when none is given."""
+    """A token and what charging it does.
+
+    `delay_s` passes before the answer, `answers` is False when none is given, `asks` when the buyer must approve first.
+    """
 
     token: str
     brand: str
@@ -17,6 +20,7 @@ class TestCard(Struct, frozen=True):
     delay_s: float = 0
     charges: bool = True
     answers: bool = True
+    asks: bool = False
 
     @property
     def fingerprint(self) -> str:
@@ -34,5 +38,6 @@ CARDS = {
         TestCard("tok_slow", "visa", "0101", delay_s=2),
         TestCard("tok_no_answer", "visa", "0119", delay_s=60, charges=False, answers=False),
         TestCard("tok_answer_lost", "visa", "0127", answers=False),
+        TestCard("tok_action_required", "visa", "3155", asks=True),
     )
 }

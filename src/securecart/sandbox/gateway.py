@@ -23,7 +23,7 @@ import uvloop
 from aiohttp import web
 from msgspec import Meta, Struct
 
-from securecart.sandbox.book import Book, Refused
+from securecart.sandbox.book import Book, Payment, Refused
 from securecart.sandbox.cards import CARDS
 
 __all__ = ["create_app"]
@@ -36,18 +36,31 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Charge(Struct, frozen=True):
-    """Money to capture from the card behind a token."""
+    """Money to capture from the card behind a token, or only to promise."""
 
     reference: Reference
     amount_minor: Amount
     currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}$")]
     token: str
+    capture: bool = True
 
 
 class Conclude(Struct, frozen=True):
     """A reference on which the last word is wanted."""
 
     reference: Reference
+
+
+class Take(Struct, frozen=True):
+    """Promised money to take."""
+
+    amount_minor: Amount
+
+
+class Approve(Struct, frozen=True):
+    """The buyer's answer to the bank's question."""
+
+    approved: bool = True
 
 
 class GiveBack(Struct, frozen=True):
@@ -58,7 +71,7 @@ class GiveBack(Struct, frozen=True):
 
 
 async def charge(request: web.Request) -> web.StreamResponse:
-    """Capture money, or decline; some test cards answer late or not at all."""
+    """Capture money, promise it, or decline; some test cards answer late or not at all."""
     wish = await _body(request, Charge)
     card = CARDS.get(wish.token)
     if card is None:
@@ -68,9 +81,9 @@ async def charge(request: web.Request) -> web.StreamResponse:
     payment = None
     if card.charges:
         # shielded: a caller who leaves does not undo what the card network does
-        payment = await asyncio.shield(
-            asyncio.ensure_future(request.app[BOOK].charge(key, wish.reference, wish.amount_minor, wish.currency, card))
-        )
+        money = (wish.amount_minor, wish.currency)
+        charged = request.app[BOOK].charge(key, wish.reference, money, card, capture=wish.capture)
+        payment = await asyncio.shield(asyncio.ensure_future(charged))
     if not card.answers and request.transport is not None:
         request.transport.abort()
     return _json(payment)
@@ -79,6 +92,25 @@ async def charge(request: web.Request) -> web.StreamResponse:
 async def conclude(request: web.Request) -> web.StreamResponse:
     """The last word on a reference."""
     return _json(await request.app[BOOK].conclude((await _body(request, Conclude)).reference))
+
+
+async def approve(request: web.Request) -> web.StreamResponse:
+    """The buyer approves a payment that waits, or does not."""
+    wish = await _body(request, Approve)
+    return _known(await request.app[BOOK].approve(request.match_info["id"], approved=wish.approved))
+
+
+async def capture(request: web.Request) -> web.StreamResponse:
+    """Take promised money."""
+    wish = await _body(request, Take)
+    _key(request)
+    return _known(await request.app[BOOK].capture(request.match_info["id"], wish.amount_minor))
+
+
+async def void(request: web.Request) -> web.StreamResponse:
+    """Give a promise up."""
+    _key(request)
+    return _known(await request.app[BOOK].void(request.match_info["id"]))
 
 
 async def refund(request: web.Request) -> web.StreamResponse:
@@ -90,8 +122,7 @@ async def refund(request: web.Request) -> web.StreamResponse:
 
 async def find(request: web.Request) -> web.StreamResponse:
     """One payment by its id."""
-    payment = request.app[BOOK].find("id", request.match_info["id"])
-    return _json(payment) if payment else _problem(404, "id", "There is no such payment.")
+    return _known(request.app[BOOK].find("id", request.match_info["id"]))
 
 
 async def find_by_reference(request: web.Request) -> web.StreamResponse:
@@ -123,6 +154,9 @@ ROUTES = (
     web.get("/v1/payments", find_by_reference),
     web.post("/v1/payments/conclude", conclude),
     web.get("/v1/payments/{id}", find),
+    web.post("/v1/payments/{id}/approve", approve),
+    web.post("/v1/payments/{id}/capture", capture),
+    web.post("/v1/payments/{id}/void", void),
     web.post("/v1/payments/{id}/refunds", refund),
     web.get("/v1/book", book),
     web.get("/v1/totals", totals),
@@ -174,6 +208,10 @@ def _key(request: web.Request) -> str:
     if not key:
         raise Refused("Idempotency-Key", "This header is required: it makes asking again safe.")
     return f"{request.path} {key}"
+
+
+def _known(payment: Payment | None) -> web.Response:
+    return _json(payment) if payment else _problem(404, "id", "There is no such payment.")
 
 
 def _json(content: Any) -> web.Response:

@@ -1,6 +1,6 @@
 """The JSON API under /api: each file decodes, calls one verb, encodes."""
 
-from securecart.web.api import accounts, cart, catalog, checkout, docs, health, orders, stock
+from securecart.web.api import accounts, cart, catalog, checkout, docs, health, orders, stock, webhooks
 
 __all__ = ["routes"]
 
@@ -13,4 +13,5 @@ routes = [
     *cart.routes,
     *checkout.routes,
     *orders.routes,
+    *webhooks.routes,
 ]

@@ -52,7 +52,10 @@ async def quote(shop: Shop, shopper: Session, data: QuoteRequest) -> Quote:
 
 @post("/api/checkout", guards=[limit("checkout", 60)], tags=["checkout"])
 async def place(shop: Shop, shopper: Session, data: PlaceOrder, idempotency_key: IdempotencyKey) -> Response[Order]:
-    """Buy what is in the cart: 201 with the paid order, 202 while the payment's outcome is not known, 402 when declined."""
+    """Buy what is in the cart: 201 with the bought order, 202 while the payment's outcome is not known, 402 when declined.
+
+    An order that waits for its buyer (3-D Secure) says in `payment.action` what the browser needs.
+    """
     order = await checkout.place(shop.till, shopper, data, idempotency_key, currency=shop.settings.currency)
     if order.status == "declined":
         reason = order.payment.decline_reason if order.payment else ""

@@ -5,17 +5,18 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Annotated
 
-from litestar import get, post
+from litestar import Response, get, post
 from litestar.params import FromPath, FromQuery, QueryParameter
 from msgspec import Meta, Struct
 
 from securecart import checkout, orders
 from securecart.app import Shop
-from securecart.errors import Forbidden
+from securecart.errors import Forbidden, OrderStateConflict
 from securecart.orders import Order, OrderSummary
 from securecart.sessions import Session
 from securecart.values import Text
 from securecart.web.api.checkout import IdempotencyKey
+from securecart.web.limits import limit
 
 __all__ = ["routes"]
 
@@ -53,9 +54,27 @@ async def find_order(shop: Shop, shopper: Session, number: FromPath[str]) -> Ord
 
 @post("/api/orders/{number:str}/cancel", status_code=HTTPStatus.OK, tags=["orders"])
 async def cancel_order(shop: Shop, shopper: Session, number: FromPath[str], idempotency_key: IdempotencyKey) -> Order:
-    """Cancel a paid order: the goods go back to stock and the money back to the card."""
+    """Cancel an order that is not shipped: the goods go back to stock and the money back to the card."""
     owner = None if shopper.staff else shopper.shopper_id
     return await checkout.cancel(shop.till, number, shopper_id=owner, key=idempotency_key)
+
+
+@post("/api/orders/{number:str}/payment", status_code=HTTPStatus.OK, tags=["orders"], guards=[limit("payment", 60)])
+async def look_at_payment(shop: Shop, shopper: Session, number: FromPath[str]) -> Order:
+    """Ask the gateway what became of a pending payment, after the buyer did what the bank wanted; safe to repeat."""
+    owner = None if shopper.staff else shopper.shopper_id
+    return await checkout.look_again(shop.till, number, shopper_id=owner)
+
+
+@post("/api/orders/{number:str}/ship", tags=["orders"])
+async def ship_order(shop: Shop, shopper: Session, number: FromPath[str]) -> Response[Order]:
+    """Send an order on its way, for the shop's staff: 200 when shipped, 202 while promised money is not taken yet."""
+    if not shopper.staff:
+        raise Forbidden(problem="Only the shop's staff may ship.")
+    order = await checkout.ship(shop.till, number)
+    if order.shipped_at is None and order.status != "authorised":
+        raise OrderStateConflict(number=number, status=order.status.replace("_", " "), verb="shipped")
+    return Response(order, status_code=HTTPStatus.OK if order.shipped_at else HTTPStatus.ACCEPTED)
 
 
 @post("/api/orders/{number:str}/refunds", status_code=HTTPStatus.OK, tags=["orders"])
@@ -68,4 +87,4 @@ async def refund_order(
     return await checkout.refund(shop.till, number, amount_minor=data.amount_minor, reason=data.reason, key=idempotency_key)
 
 
-routes = [list_orders, find_order, cancel_order, refund_order]
+routes = [list_orders, find_order, cancel_order, look_at_payment, ship_order, refund_order]

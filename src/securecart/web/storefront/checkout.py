@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from http import HTTPStatus
 
 from litestar import Response, get, post
@@ -14,6 +15,7 @@ from securecart.checkout.model import AskQuote
 from securecart.errors import BadInput, CartEmpty, IdempotencyKeyReused, OutOfStock, SecureCartError, TotalChanged
 from securecart.orders import Order
 from securecart.sessions import Session
+from securecart.settings import Settings
 from securecart.telemetry import log
 from securecart.web.limits import limit
 from securecart.web.storefront import forms
@@ -29,7 +31,7 @@ KEY_LENGTH_MAX = 200
 
 
 class TestCard(Struct, frozen=True):
-    """A card of the sandbox: the token that stands for it, and what happens with it."""
+    """A test card of the gateway: the token that stands for it, and what happens with it."""
 
     token: str
     name: str
@@ -37,7 +39,7 @@ class TestCard(Struct, frozen=True):
     note: str
 
 
-CARDS = (
+SANDBOX_CARDS = (
     TestCard("tok_visa", "Visa ending in 4242", "Approved", "The usual case: paid at once."),
     TestCard("tok_mastercard", "Mastercard ending in 4444", "Approved", "Another brand, paid at once."),
     TestCard("tok_slow", "Visa ending in 0101", "Slow", "Approved after two seconds."),
@@ -46,6 +48,18 @@ CARDS = (
     TestCard("tok_answer_lost", "Visa ending in 0127", "Answer lost", "Charged, but the answer gets lost; the shop asks again."),
     TestCard("tok_no_answer", "Visa ending in 0119", "No answer", "Nothing is charged; the order ends by itself."),
 )
+STRIPE_CARDS = (
+    TestCard("pm_card_visa", "Visa ending in 4242", "Approved", "The usual case."),
+    TestCard("pm_card_mastercard", "Mastercard ending in 4444", "Approved", "Another brand."),
+    TestCard("pm_card_chargeCustomerFail", "Visa ending in 0341", "Declined", "The bank says no; nothing is charged."),
+)
+
+
+def cards_of(settings: Settings) -> tuple[TestCard, ...]:
+    """What this page can pay with: test cards, and none where real money is asked for (docs/payments.md)."""
+    if settings.gateway == "sandbox":
+        return SANDBOX_CARDS
+    return STRIPE_CARDS if settings.stripe_key.startswith("sk_test_") else ()
 
 
 @get("/checkout")
@@ -82,7 +96,7 @@ async def place(request: AnyRequest, shop: Shop, session: Session | None) -> Res
     if session is None:
         return see_other(here, "/cart")
     form = await forms.read(request)
-    _check(form)
+    _check(form, cards_of(shop.settings))
     if form.errors:
         return await _show(here, session, form, status=HTTPStatus.UNPROCESSABLE_ENTITY)
     try:
@@ -105,9 +119,10 @@ async def _show(here: Visit, session: Session, form: Form, status: int = 200) ->
         return see_other(here, "/cart")
     quote = await _quote(here, form)
     form.values["shipping_method"] = quote.shipping_method
-    form.values.setdefault("payment_token", CARDS[0].token)
+    cards = cards_of(shop.settings)
+    form.values.setdefault("payment_token", cards[0].token if cards else "")
     key, _ = await _key_of(here, session)
-    facts = {"lines": lines, "quote": quote, "cards": CARDS, "form": form, "key": key, "countries": list(COUNTRIES.items())}
+    facts = {"lines": lines, "quote": quote, "cards": cards, "form": form, "key": key, "countries": list(COUNTRIES.items())}
     return await page(here, "checkout.html", status, **facts)
 
 
@@ -135,17 +150,17 @@ async def _key_of(here: Visit, session: Session) -> tuple[str, str]:
         for attempt in range(1, 100):
             key = f"{here.cart.change}.{attempt}"
             opened = await orders.find_by_key(read, session.shopper_id, key)
-            if opened is None or opened.status in {"pending", "paid"}:
+            if opened is None or opened.status in {"pending", "authorised", "paid"}:
                 return key, opened.number if opened else ""
     raise BadInput(problem="There were too many tries with this cart; change something in it to go on.")
 
 
-def _check(form: Form) -> None:
+def _check(form: Form, cards: Sequence[TestCard]) -> None:
     forms.check_email(form)
     forms.check_address(form)
     if not form.values.get("shipping_method"):
         form.errors["shipping_method"] = "Choose a delivery."
-    if form.values.get("payment_token") not in {card.token for card in CARDS}:
+    if form.values.get("payment_token") not in {card.token for card in cards}:
         form.errors["payment_token"] = "Choose a card."  # noqa: S105 - a sentence
     if not 0 < len(form.values.get("key", "")) <= KEY_LENGTH_MAX:
         form.errors[""] = "This page is old; look at the total and confirm again."

@@ -27,7 +27,7 @@ async def show(request: AnyRequest, shop: Shop, session: Session | None, number:
 
 @post("/orders/{number:str}/cancel", status_code=HTTPStatus.OK)
 async def cancel(request: AnyRequest, shop: Shop, session: Session | None, number: FromPath[str]) -> Response[str]:
-    """Cancel a paid order: the goods go back to stock and the money to the card."""
+    """Cancel an order that is not shipped: the goods go back to stock and the money to the card."""
     here = await visit(request, shop, session)
     if session is None:
         return see_other(here, f"/login?next=/orders/{number}")
@@ -48,7 +48,8 @@ async def _show(here: Visit, session: Session, number: str, notice: Notice | Non
     async with here.shop.database.read() as read:
         order = await orders.find(read, number, shopper_id=session.shopper_id)
     just_placed = here.request.query_params.get("placed") == "1"
-    facts = {"order": order, "just_placed": just_placed, "notice": notice, "can_cancel": order.status == "paid"}
+    can_cancel = order.status in {"paid", "authorised"} and order.shipped_at is None
+    facts = {"order": order, "just_placed": just_placed, "notice": notice, "can_cancel": can_cancel}
     return await page(here, "order.html", status, **facts)
 
 

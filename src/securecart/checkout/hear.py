@@ -1,0 +1,109 @@
+"""Hear what happened to a payment outside of `place`: by a notice of the gateway, or because the buyer came back.
+
+A notice is a hint. It may come before our own answer, late, twice, in any order or never, so nothing it says is believed:
+it makes the shop ask the gateway, and the gateway's answer is what the order becomes.
+"""
+
+from __future__ import annotations
+
+from securecart import orders, payments
+from securecart.carts import Cart
+from securecart.checkout.model import Settlement
+from securecart.checkout.place import empty
+from securecart.checkout.ship import keep_word, try_to_finish
+from securecart.checkout.till import Till
+from securecart.checkout.together import settle_in
+from securecart.checkout.undo import note_refund, try_to_give_back
+from securecart.errors import NotFound
+from securecart.orders import Order, Paying, Record
+from securecart.payments import Charge, Notice, OpenRefund, Wanted
+from securecart.stores.postgres import Transaction
+from securecart.telemetry import log
+from securecart.values import Money
+
+__all__ = ["HEARD", "hear", "look_again", "settle_found"]
+
+# the history's sentence where the gateway told of a payment by itself
+HEARD = {
+    "captured": "Payment received; the gateway sent word of it.",
+    "authorised": "Payment authorised; the gateway sent word of it. It is captured when the goods are shipped.",
+    "closed": "The payment was cancelled; nothing was charged.",
+}
+
+
+async def hear(till: Till, body: bytes, signature: str) -> None:
+    """Act upon a gateway's notice, once. `BadSignature` when it is none; `GatewayAway` asks the gateway to send it again."""
+    notice = till.gateway.notice(body, signature)
+    if notice is None:
+        return
+    async with till.database.read() as read:
+        if await payments.was_seen(read, till.gateway.name, notice):
+            return
+        order = await orders.paying(read, notice.reference)
+    if order is None:
+        log.warning("notice about an order that is not here", notice=notice.id, kind=notice.kind, order=notice.reference)
+        return
+    charge = await till.gateway.conclude(order.number, order.total, since=order.placed_at)
+    owed: OpenRefund | Wanted | None = None
+    decided = None
+    async with till.database.transaction() as tx:
+        if not await payments.see(tx, till.gateway.name, notice):
+            return
+        settlement = Settlement(order.id, charge, HEARD.get(charge.status, ""))
+        decided = (await settle_in(tx, {order.id: settlement})).get(order.id)
+        if decided is None:
+            owed = await _compare(tx, await orders.lock(tx, order.number), charge, notice)
+    if decided is not None and decided.is_bought:
+        await _empty(till, order)
+    await _give(till, owed)
+
+
+async def look_again(till: Till, number: str, *, shopper_id: str | None) -> Order:
+    """Ask what became of a pending order's payment, because its buyer did what the bank wanted; `NotFound`, `GatewayAway`."""
+    async with till.database.read() as read:
+        order = await orders.paying(read, number)
+    if order is None or shopper_id not in {None, order.shopper_id}:
+        raise NotFound(noun="order", key=number)
+    if order.status == "pending":
+        charge = await till.gateway.look(number, order.total, since=order.placed_at)
+        if charge.status == "declined":  # it could still be tried with another card, which would be another order
+            charge = await till.gateway.conclude(number, order.total, since=order.placed_at)
+        if charge.status != "waiting":
+            await settle_found(till, order, Settlement(order.id, charge))
+    async with till.database.read() as read:
+        return await orders.find(read, number)
+
+
+async def settle_found(till: Till, order: Paying, settlement: Settlement) -> bool:
+    """Make the gateway's word the order's state and empty the cart that it bought; False when it was decided before."""
+    decided = await till.settle(settlement)
+    if decided is not None and decided.is_bought:
+        await _empty(till, order)
+    return decided is not None
+
+
+async def _compare(tx: Transaction, order: Record, charge: Charge, notice: Notice) -> OpenRefund | Wanted | None:
+    """Bring the shop's book to what the gateway says of an order that was decided before; what is to be given back now."""
+    if order.status == "authorised":
+        return await keep_word(tx, order, charge, ships=False)
+    if order.status in {"declined", "cancelled"} and charge.status in {"captured", "authorised"}:
+        if not await payments.wake(tx, order.id, charge):
+            return None
+        log.warning("money for an order that has ended", order=order.number, notice=notice.id, status=charge.status)
+        await orders.change(tx, order.id, order.status, "Money arrived after the order had ended; it goes back.")
+        if charge.status == "authorised":
+            return await payments.want(tx, order.id, "void")
+        return await payments.open_refund(tx, order.id, key="too-late", amount_minor=None, reason="the order had ended")
+    outside = await payments.find_outside_refund(tx, order.id, charge.refunded_minor, reason="at the gateway")
+    if outside:
+        await note_refund(tx, order.id, outside, f"Refunded {Money(outside, order.currency)} at the gateway, not by the shop.")
+    return None
+
+
+async def _give(till: Till, owed: OpenRefund | Wanted | None) -> None:
+    refund = await try_to_finish(till, owed) if isinstance(owed, Wanted) else owed
+    await try_to_give_back(till, refund)
+
+
+async def _empty(till: Till, order: Paying) -> None:
+    await empty(till.dynamodb, order.shopper_id, Cart(order.lines, order.cart_version, order.cart_change))

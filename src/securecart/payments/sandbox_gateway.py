@@ -1,0 +1,101 @@
+"""The sandbox gateway's client; what it can be asked is in docs/payments-sandbox.md."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any
+
+import aiohttp
+import msgspec
+from msgspec import Struct
+
+from securecart.errors import BadInput, BadSignature, GatewayAway
+from securecart.payments.model import Charge, Notice, Refunded
+from securecart.values import Money
+
+CONNECT_TIMEOUT_S = 2.0
+
+
+class Found(Struct, frozen=True):
+    """The payments of a reference: one or none."""
+
+    items: tuple[Charge, ...]
+
+
+class SandboxGateway:
+    """The sandbox behind one address."""
+
+    name = "sandbox"
+
+    def __init__(self, url: str, key: str, *, timeout_s: float) -> None:
+        self._url = url.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s, connect=CONNECT_TIMEOUT_S)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def authorise(self, reference: str, amount: Money, token: str, *, capture: bool) -> Charge:
+        """Charge the card, once per reference; without `capture` the money is only promised."""
+        body = {
+            "reference": reference,
+            "amount_minor": amount.amount_minor,
+            "currency": amount.currency,
+            "token": token,
+            "capture": capture,
+        }
+        return await self._charge("/v1/payments", body, key=reference)
+
+    async def capture(self, payment_id: str, *, amount_minor: int, key: str) -> Charge:
+        """Take promised money; `closed` when the promise had ended before."""
+        return await self._charge(f"/v1/payments/{payment_id}/capture", {"amount_minor": amount_minor}, key=key)
+
+    async def void(self, payment_id: str, *, key: str) -> Charge:
+        """Give a promise up; `captured` when the money had been taken before."""
+        return await self._charge(f"/v1/payments/{payment_id}/void", {}, key=key)
+
+    async def refund(self, payment_id: str, amount_minor: int, *, reason: str, key: str) -> Refunded:
+        """Give money back, once per key; `BadInput` when that much is not left."""
+        body = {"amount_minor": amount_minor, "reason": reason}
+        answer = await self._ask("POST", f"/v1/payments/{payment_id}/refunds", body, key=key)
+        return msgspec.json.decode(answer, type=Refunded)
+
+    async def look(self, reference: str, amount: Money, *, since: datetime) -> Charge:  # noqa: ARG002 - others need them
+        """What has become of the reference; a sandbox knows it by the reference alone."""
+        found = msgspec.json.decode(await self._ask("GET", f"/v1/payments?reference={reference}"), type=Found)
+        return found.items[0] if found.items else Charge("waiting")
+
+    async def conclude(self, reference: str, amount: Money, *, since: datetime) -> Charge:  # noqa: ARG002 - others need them
+        """The last word on the reference; a sandbox knows it by the reference alone."""
+        return await self._charge("/v1/payments/conclude", {"reference": reference}, key=reference)
+
+    def notice(self, body: bytes, signature: str) -> Notice | None:  # noqa: ARG002 - it sends none, so none can be right
+        """The sandbox sends no notices: whatever says it is one is not."""
+        raise BadSignature(problem="This shop's gateway sends no notices.")
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def _charge(self, path: str, body: dict[str, Any], *, key: str) -> Charge:
+        return msgspec.json.decode(await self._ask("POST", path, body, key=key), type=Charge)
+
+    async def _ask(self, method: str, path: str, body: dict[str, Any] | None = None, *, key: str = "") -> bytes:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                timeout=self._timeout, headers=self._headers, connector=aiohttp.TCPConnector(limit=256)
+            )
+        content = None if body is None else msgspec.json.encode(body)
+        try:
+            async with self._session.request(
+                method, self._url + path, data=content, headers={"Idempotency-Key": key} if key else None
+            ) as response:
+                answer = await response.read()
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise GatewayAway(store="card gateway", retry_after=2) from error
+        if response.status == HTTPStatus.UNPROCESSABLE_ENTITY:
+            problem = msgspec.json.decode(answer)
+            raise BadInput(field=problem.get("field"), problem=problem.get("detail", "The card gateway refused this."))
+        if response.status != HTTPStatus.OK:
+            raise GatewayAway(store="card gateway", retry_after=2)
+        return answer
