@@ -16,7 +16,7 @@ import asyncpg
 
 from securecart import orders
 from securecart.app import Shop
-from securecart.checkout import Pace, Till
+from securecart.checkout import Till
 from securecart.errors import GatewayAway, StoreAway
 from securecart.orders import NewOrder
 from securecart.payments import Charge, Gateway
@@ -36,7 +36,10 @@ BEHIND = """
     )
     SELECT coalesce(array_agg(pid), '{}') FROM behind
 """
-WAITING = "SELECT coalesce(array_agg(pid), '{}') FROM pg_stat_activity WHERE cardinality(pg_blocking_pids(pid)) > 0"
+WAITING = """
+    SELECT coalesce(array_agg(pid), '{}') FROM pg_stat_activity
+    WHERE wait_event_type = 'Lock' AND wait_event IN ('transactionid', 'tuple')
+"""
 
 
 class Moment:
@@ -93,7 +96,7 @@ class Bystander:
         return await self._until_there_are(sessions, BEHIND, self.holder.get_server_pid())
 
     async def until_waiting(self, sessions: int) -> list[int]:
-        """The sessions that wait for a lock, whoever has it, once there are so many."""
+        """The sessions that wait for a row, whoever has it, once there are so many."""
         return await self._until_there_are(sessions, WAITING)
 
     async def end(self, pid: int) -> None:
@@ -160,32 +163,34 @@ class HeldGateway:
 
 
 class DeafDatabase(Database):
-    """The orders database; the news of the next `deaf` commits is lost on the way back. It keeps count."""
+    """The orders database; the news of the next `deaf` commits is lost on the way back. It keeps count, `inside` too."""
 
     def __init__(self, database: Database, *, deaf: int = 0) -> None:
         super().__init__(database._pool, database._url)
         self.deaf = deaf
+        self.inside = 0
         self.commits = 0
         self.failures: list[str] = []
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """A transaction that is committed, whatever is heard of it."""
+        self.inside += 1
         try:
             async with super().transaction() as tx:
                 yield tx
         except Exception as error:
             self.failures.append(type(error).__name__)
             raise
+        finally:
+            self.inside -= 1
         self.commits += 1
         if self.deaf:
             self.deaf -= 1
             raise StoreAway(store="orders database", retry_after=1)
 
 
-def a_till(
-    shop: Shop, *, gateway: HeldGateway | None = None, database: Database | None = None, group_most: int = 256, hold_s: int = 30
-) -> Till:
+def a_till(shop: Shop, *, gateway: HeldGateway | None = None, database: Database | None = None, group_most: int = 256) -> Till:
     """A till like the shop's own: what another web process has."""
     chosen = shop.till.gateway if gateway is None else cast("Gateway", gateway)
-    return Till(database or shop.database, shop.dynamodb, chosen, Pace(hold_s), group_most=group_most)
+    return Till(database or shop.database, shop.dynamodb, chosen, shop.till.pace, group_most=group_most)

@@ -8,9 +8,10 @@ from securecart import carts, checkout, inventory, orders
 from securecart.app import Shop
 from securecart.checkout import Till
 from securecart.orders import Order
+from securecart.promises import read_book
 from securecart.sessions import Session
 from securecart.values import Line
-from tests.orders_for_tests import a_wish
+from tests.orders_for_tests import a_guest, a_wish
 
 DAYS = 1
 
@@ -44,3 +45,17 @@ async def overdue(shop: Shop, *numbers: str) -> None:
 async def find(shop: Shop, number: str) -> Order:
     async with shop.database.read() as read:
         return await orders.find(read, number)
+
+
+async def captured(shop: Shop, *numbers: str) -> list[int]:
+    """What the gateway's own book says was captured for these orders, capture by capture, in minor units."""
+    book = await read_book(shop.settings)
+    entries = zip(book.references, book.statuses, book.amounts_minor, strict=True)
+    return [amount for reference, status, amount in entries if reference in numbers and status == "captured"]
+
+
+async def a_buyer(shop: Shop, sku: str, quantity: int = 1) -> Session:
+    """A guest with so much of this in the cart."""
+    shopper = a_guest()
+    await fill(shop, shopper, Line(sku, quantity))
+    return shopper
