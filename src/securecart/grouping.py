@@ -33,19 +33,28 @@ class Grouped(Generic[Ask, Answer]):
         self._most = most
         self._at_once = at_once
         self._waiting: deque[tuple[Ask, asyncio.Future[Answer]]] = deque()
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._serving = 0
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def __call__(self, ask: Ask) -> Answer:
         """What `work` answers to this, together with whatever else is asked at the moment."""
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((ask, answer))
-        if len(self._under_way) < self._at_once:
+        if self._serving < self._at_once:
+            self._serving += 1
             task = asyncio.create_task(self._serve())
-            self._under_way.add(task)
-            task.add_done_callback(self._under_way.discard)
+            self._tasks.add(task)  # the loop itself keeps only a weak hold on it
+            task.add_done_callback(self._tasks.discard)
         return await answer
 
     async def _serve(self) -> None:
+        try:
+            await self._serve_all()
+        finally:
+            # in the same step as the look that found nobody waiting: who asks next begins anew
+            self._serving -= 1
+
+    async def _serve_all(self) -> None:
         while self._waiting:
             group = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
             asks = [ask for ask, _ in group]

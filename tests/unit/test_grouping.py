@@ -37,11 +37,13 @@ async def busy(kitchen: Kitchen, grouped: Grouped[int, int]) -> asyncio.Task[int
     return first
 
 
-async def test_who_asks_alone_waits_for_nobody() -> None:
+@pytest.mark.parametrize("at_once", [1, 2])
+async def test_who_asks_alone_waits_for_nobody(at_once: int) -> None:
     kitchen = Kitchen()
-    grouped = Grouped(kitchen.cook, most=10)
-    assert [await grouped(1), await grouped(2)] == [2, 4]
-    assert kitchen.groups == [[1], [2]]
+    grouped = Grouped(kitchen.cook, most=10, at_once=at_once)
+    async with asyncio.timeout(5):  # whoever is answered and asks again at once must not fall between two groups
+        assert [await grouped(number) for number in (1, 2, 3)] == [2, 4, 6]
+    assert kitchen.groups == [[1], [2], [3]]
 
 
 async def test_those_who_ask_meanwhile_share_the_next_group_in_their_order() -> None:

@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
-from aiodynamo.errors import ConditionalCheckFailed, ItemNotFound, TransactionCanceled, TransactionConflict, TransactionInProgress
+from aiodynamo.errors import ConditionalCheckFailed, TransactionCanceled, TransactionConflict, TransactionInProgress
 from aiodynamo.expressions import Condition, F, Parameters, SetAction, UpdateExpression
 from aiodynamo.http.types import HttpImplementation, Request, Response
 from aiodynamo.models import KeySchema, KeySpec, KeyType, ReturnValues
@@ -225,12 +225,8 @@ async def _change(
 
 async def _read(dynamodb: DynamoDB, shopper_id: str) -> tuple[Cart, int]:
     """The cart and when it ends; DynamoDB removes what has ended hours or days later, so that is filtered here."""
-    try:
-        async with dynamodb.table(TABLE) as table:
-            item = await table.get_item({"shopper_id": shopper_id}, consistent_read=True)
-    except ItemNotFound:
-        return Cart(), 0
-    return (_cart(item), item["expires_at"]) if item["expires_at"] > time.time() else (Cart(), 0)
+    item = await dynamodb.get(TABLE, shopper_id)
+    return (_cart(item), item["expires_at"]) if item is not None and item["expires_at"] > time.time() else (Cart(), 0)
 
 
 def _cart(item: dict[str, Any]) -> Cart:

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from aiodynamo.errors import ConditionalCheckFailed, ItemNotFound
+from aiodynamo.errors import ConditionalCheckFailed
 from aiodynamo.expressions import F
 from aiodynamo.models import KeySchema, KeySpec, KeyType
 
@@ -38,14 +38,10 @@ async def start_for(dynamodb: DynamoDB, *, account_id: UUID, email: str, name: s
 async def find(dynamodb: DynamoDB, token: str) -> Session | None:
     """The token's session, or None when it is unknown, ended or expired; its expiry moves at most once a day."""
     now = int(time.time())
-    try:
-        async with dynamodb.table(TABLE) as table:
-            # Strongly consistent: a log-out must count at once, and a token just given out must be known at once.
-            row = await table.get_item({"token_hash": hash_of(token)}, consistent_read=True)
-    except ItemNotFound:
-        return None
+    # The newest state: a log-out must count at once, and a token just given out must be known at once.
+    row = await dynamodb.get(TABLE, hash_of(token))
     # DynamoDB removes what has expired hours or days later.
-    if row["expires_at"] <= now:
+    if row is None or row["expires_at"] <= now:
         return None
     if is_due(row["expires_at"], now, days=row["days"]):
         return await _renew(dynamodb, token, row, now)

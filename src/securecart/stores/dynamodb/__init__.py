@@ -8,6 +8,8 @@ fault but its own, the caller sees `StoreAway`.
 from __future__ import annotations
 
 import asyncio
+import secrets
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -26,12 +28,20 @@ from aiodynamo.errors import (
     Throttled,
 )
 from aiodynamo.http.aiohttp import AIOHTTP
-from aiodynamo.models import DecorelatedJitterRetry, GlobalSecondaryIndex, KeySchema, PayPerRequest, TimeToLiveStatus
+from aiodynamo.models import (
+    BatchGetRequest,
+    DecorelatedJitterRetry,
+    GlobalSecondaryIndex,
+    KeySchema,
+    PayPerRequest,
+    TimeToLiveStatus,
+)
 from aiodynamo.utils import wait
 from msgspec import Struct
 from yarl import URL
 
 from securecart.errors import StoreAway
+from securecart.grouping import Grouped
 from securecart.telemetry import log
 
 __all__ = ["DynamoDB", "TableSpec", "connect"]
@@ -42,6 +52,8 @@ BATCH_WRITES = 25
 BATCHES_AT_ONCE = 2
 UNPROCESSED_PAUSE_S = 0.05
 UNPROCESSED_TRIES = 7
+KEYS_MAX = 100  # of one BatchGetItem
+PAUSE_MS = 50
 _WAIT = DecorelatedJitterRetry(time_limit_secs=60)
 
 # What an engine that is down, starting or overloaded looks like from here.
@@ -57,6 +69,8 @@ AWAY = (
     Throttled,
 )
 
+Item = dict[str, Any]
+
 
 class TableSpec(Struct, frozen=True):
     """A table as its room wants it: short name, key, the attribute (epoch seconds) that ends an item's life, other ways in.
@@ -69,6 +83,11 @@ class TableSpec(Struct, frozen=True):
     expires: str = ""
     indexes: tuple[GlobalSecondaryIndex, ...] = ()
 
+    @property
+    def key(self) -> str:
+        """The name of the key's first attribute, which is all of it in a table that `DynamoDB.get` is used with."""
+        return self.keys.hash_key.name
+
 
 class DynamoDB:
     """A connected client that knows the prefix of this shop's tables."""
@@ -77,6 +96,7 @@ class DynamoDB:
         self.client = client
         self._session = session
         self._prefix = prefix
+        self._get: Grouped[tuple[TableSpec, str], Item | None] = Grouped(self._get_all, most=KEYS_MAX)
 
     def name_of(self, spec: TableSpec) -> str:
         """The table's full name in this account."""
@@ -95,6 +115,10 @@ class DynamoDB:
             yield self.client
         except AWAY as error:
             raise StoreAway(store="cart and session store", retry_after=2) from error
+
+    async def get(self, spec: TableSpec, key: str) -> Item | None:
+        """The newest state of the item with this key, or None; what is asked for at the same time is asked in one request."""
+        return await self._get((spec, key))
 
     async def put_many(self, spec: TableSpec, items: Sequence[Mapping[str, Any]]) -> None:
         """Put items, in DynamoDB's own JSON and each key once, 25 a call; what the engine had no room for is sent again."""
@@ -135,6 +159,35 @@ class DynamoDB:
     async def close(self) -> None:
         """Close the connections."""
         await self._session.close()
+
+    async def _get_all(self, asked: Sequence[tuple[TableSpec, str]]) -> list[Item | Exception | None]:
+        keys: dict[TableSpec, set[str]] = defaultdict(set)
+        for spec, key in asked:
+            keys[spec].add(key)
+        try:
+            async with asyncio.timeout(REQUEST_TIMEOUT_S + RETRY_FOR_S):
+                found = await self._get_keys(keys)
+        except (StoreAway, TimeoutError):
+            # each hears it at once: asking one by one would only wait as long again
+            return [StoreAway(store="cart and session store", retry_after=2) for _ in asked]
+        return [found.get((spec, key)) for spec, key in asked]
+
+    async def _get_keys(self, keys: Mapping[TableSpec, set[str]]) -> dict[tuple[TableSpec, str], Item]:
+        found: dict[tuple[TableSpec, str], Item] = {}
+        while keys:
+            request = {
+                self.name_of(spec): BatchGetRequest([{spec.key: key} for key in wanted], consistent_read=True)
+                for spec, wanted in keys.items()
+            }
+            async with self.calls() as client:
+                answer = await client.batch_get(request)
+            for spec in keys:
+                found |= {(spec, item[spec.key]): item for item in answer.items.get(self.name_of(spec), [])}
+            late = {spec: answer.unprocessed_keys.get(self.name_of(spec), []) for spec in keys}
+            keys = {spec: {key[spec.key] for key in left} for spec, left in late.items() if left}
+            if keys:  # the table is throttled: what was left out is asked for again
+                await asyncio.sleep(secrets.randbelow(PAUSE_MS) / 1000)
+        return found
 
 
 async def connect(url: str, *, region: str, prefix: str) -> DynamoDB:
