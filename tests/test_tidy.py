@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "securecart"
-ROOMS = ("accounts", "carts", "catalog", "checkout", "inventory", "orders", "payments", "promises", "sessions")
+ROOMS = ("accounts", "carts", "catalog", "checkout", "inventory", "orders", "payments", "promises", "readers", "sessions")
 FORBIDDEN_NAMES = ("utils", "helpers", "common", "service", "manager")
 FUNCTION_LINES_MAX = 70
 STATEMENT = re.compile(r"^-- name: (?P<name>\S+)\n(?P<body>.*?)(?=^-- name: |\Z)", re.MULTILINE | re.DOTALL)

@@ -5,7 +5,7 @@ shelf_count, shelf_stale and word. `price` is the truth that a checkout charges 
 the cache and be a minute or two old.
 """
 
-from securecart.catalog.actions import category_tree, price, price_cached, product, product_json
+from securecart.catalog.actions import CACHE_PREFIX, cache_keys, category_tree, price, price_cached, product, product_json
 from securecart.catalog.importing import column_map, import_products, read_products
 from securecart.catalog.model import (
     CachedPage,
@@ -28,6 +28,7 @@ from securecart.catalog.model import (
 from securecart.catalog.searching import search
 
 __all__ = [
+    "CACHE_PREFIX",
     "CachedPage",
     "CategoryCount",
     "CategoryNode",
@@ -44,6 +45,7 @@ __all__ = [
     "SearchQuery",
     "SearchResults",
     "Variant",
+    "cache_keys",
     "category_tree",
     "column_map",
     "import_products",

@@ -13,10 +13,11 @@ from securecart.catalog.model import CachedPage, CategoryNode, PricedItem, Produ
 from securecart.errors import NotFound
 from securecart.stores.cache import Cache
 from securecart.stores.postgres import Database, Read, one, statements_of
-from securecart.values import Money
+from securecart.values import CURRENCIES, Money
 
 SQL = statements_of(__package__)
 
+CACHE_PREFIX = "catalog:"
 PAGE_SECONDS = 120
 PRICE_SECONDS = 60
 TREE_KEY, TREE_SECONDS = "catalog:categories", 60
@@ -76,9 +77,9 @@ def price_key(sku: str, currency: str) -> str:
     return f"catalog:price:{currency}:{sku}"
 
 
-def forget_keys(slugs: Iterable[str], skus: Iterable[str], currencies: Iterable[str]) -> list[str]:
-    """The cache's keys of the pages and prices that an import changed."""
-    known = list(currencies)
+def cache_keys(slugs: Iterable[str], skus: Iterable[str], currencies: Iterable[str] = ()) -> list[str]:
+    """The cache's keys of these pages and prices, in `currencies` and every one that the shop knows."""
+    known = {*currencies, *CURRENCIES}
     return [*(page_key(slug) for slug in slugs), *(price_key(sku, currency) for sku in skus for currency in known)]
 
 

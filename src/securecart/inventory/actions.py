@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from securecart.errors import BadInput
+from securecart.events import StockChanged
 from securecart.inventory.model import Hold, Level, Place, Receipt, Shelves
-from securecart.stores.postgres import Read, Transaction, rows, statements_of
+from securecart.stores.postgres import Read, Transaction, log, rows, statements_of
 
 SQL = statements_of(__package__)
+
+FACT_SKUS = 500
 
 
 async def lock(tx: Transaction, skus: Iterable[str]) -> Shelves:
@@ -50,13 +53,15 @@ async def restock(tx: Transaction, order_id: int) -> None:
 
 
 async def receive(tx: Transaction, receipts: Sequence[Receipt]) -> None:
-    """Add goods that arrived; `BadInput` when a location is unknown."""
+    """Add goods that arrived, and tell the event log; `BadInput` when a location is unknown."""
     codes = [receipt.location for receipt in receipts]
     unknown = [row["code"] for row in await tx.fetch(SQL["unknown_locations"], sorted(set(codes)))]
     if unknown:
         raise BadInput(field="location", problem=f"There is no location {unknown[0]!r}; add it first.")
     skus, quantities = [receipt.sku for receipt in receipts], [receipt.quantity for receipt in receipts]
     await tx.execute(SQL["receive_stock"], skus, quantities, codes)
+    parts = [skus[start : start + FACT_SKUS] for start in range(0, len(skus), FACT_SKUS)]
+    await log.publish(tx, [StockChanged(tuple(part)) for part in parts])
 
 
 async def add_location(tx: Transaction, code: str, name: str) -> None:

@@ -5,6 +5,8 @@ changes its status only from the status it is known to have, and notes every cha
 """
 
 from securecart.orders.actions import (
+    bought_carts,
+    buyers_of,
     change,
     decide_all,
     find,
@@ -19,6 +21,7 @@ from securecart.orders.actions import (
     wait_longer,
 )
 from securecart.orders.model import (
+    BoughtCart,
     Decided,
     Decision,
     NewOrder,
@@ -36,6 +39,7 @@ from securecart.orders.model import (
 )
 
 __all__ = [
+    "BoughtCart",
     "Decided",
     "Decision",
     "NewOrder",
@@ -48,6 +52,8 @@ __all__ = [
     "PaymentSeen",
     "Record",
     "Status",
+    "bought_carts",
+    "buyers_of",
     "change",
     "decide_all",
     "find",

@@ -10,6 +10,7 @@ import msgspec
 from securecart.errors import NotFound
 from securecart.orders.model import (
     RECEIVED,
+    BoughtCart,
     Decided,
     Decision,
     NewOrder,
@@ -141,6 +142,17 @@ async def paying(read: Read, number: str) -> Paying | None:
 async def overdue(read: Read, *, limit: int) -> list[Paying]:
     """Pending orders whose payment should be known by now, the longest waiting first."""
     return await rows(read, SQL["overdue_orders"], Paying, limit)
+
+
+async def bought_carts(read: Read, order_ids: Sequence[int]) -> list[BoughtCart]:
+    """What each of these orders has bought, and in which state the cart was."""
+    return await rows(read, SQL["bought_carts"], BoughtCart, list(order_ids)) if order_ids else []
+
+
+async def buyers_of(read: Read, states: Sequence[tuple[str, str]]) -> list[int]:
+    """The ids of the orders that have bought one of these carts, each given as its shopper and its last change."""
+    shopper_ids, changes = [shopper for shopper, _ in states], [change for _, change in states]
+    return [row["id"] for row in await read.fetch(SQL["buyers_of_carts"], shopper_ids, changes)] if states else []
 
 
 def _order(row: dict[str, Any]) -> Order:

@@ -133,6 +133,15 @@ class Paying(Struct, frozen=True):
         return Money(self.total_minor, self.currency)
 
 
+class BoughtCart(Struct, frozen=True):
+    """The state of a cart that an order has bought, and what was in it."""
+
+    shopper_id: str
+    cart_version: int
+    cart_change: str
+    lines: tuple[Line, ...]
+
+
 class OrderChange(Struct, frozen=True):
     """One step of an order's life."""
 

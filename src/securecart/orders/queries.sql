@@ -163,3 +163,19 @@ FROM orders
 WHERE status = 'pending' AND pending_until < now()
 ORDER BY pending_until
 LIMIT $1;
+
+-- name: bought_carts
+-- The cart that each of the orders $1 has bought: whose, in which state, and what was in it.
+SELECT
+    orders.shopper_id, orders.cart_version, orders.cart_change,
+    (SELECT jsonb_agg(jsonb_build_object('sku', sku, 'quantity', quantity)) FROM order_line WHERE order_id = orders.id) AS lines
+FROM orders
+WHERE orders.id = ANY ($1::bigint[])
+ORDER BY orders.id;
+
+-- name: buyers_of_carts
+-- The orders that have bought the carts of the shoppers $1 as the changes $2 had left them.
+SELECT orders.id
+FROM unnest($1::text[], $2::text[]) AS state (shopper_id, change)
+JOIN orders ON orders.shopper_id = state.shopper_id AND orders.cart_change = state.change
+WHERE orders.cart_change <> '' AND orders.status NOT IN ('declined', 'cancelled') AND orders.status <> 'pending';

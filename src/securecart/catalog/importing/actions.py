@@ -13,16 +13,17 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from securecart.catalog.actions import TREE_KEY, forget_keys
+from securecart.catalog.actions import TREE_KEY, cache_keys
 from securecart.catalog.importing.words import letters, slug_of, words
 from securecart.catalog.model import ImportReport, NewProduct, Rejected
+from securecart.events import ProductsChanged
 from securecart.stores.cache import Cache
-from securecart.stores.postgres import Database, Transaction, statements_of
-from securecart.values import CURRENCIES
+from securecart.stores.postgres import Database, Transaction, log, statements_of
 
 SQL = statements_of(__package__)
 
 BATCH_PRODUCTS = 1_000
+FACT_PRODUCTS = 250
 REJECTED_KEPT = 100
 FACET_LENGTH_MAX = 60
 STATEMENT_TIMEOUT_S = 600.0
@@ -136,8 +137,10 @@ class _Run:
             changes = await self._judge(tx, fit)
             if changes:
                 await _write(tx, changes, await self._place(tx, changes))
+                await log.publish(tx, _facts(changes))
         for change in changes:
             self._counts["created" if change.before is None else "updated"] += 1
+        # the log's cache reader drops them too, even if this process dies here; done at once, the next visitor sees the change
         await self._cache.drop(_outdated(changes))
 
     async def _judge(self, tx: Transaction, fit: Sequence[Weighed]) -> list[Change]:
@@ -409,12 +412,21 @@ def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
 
 
+def _facts(changes: Sequence[Change]) -> list[ProductsChanged]:
+    """What readers need to know of what changed, some hundred products a fact; what is new, nobody has kept yet."""
+    updated = [change for change in changes if change.before is not None]
+    parts = (updated[start : start + FACT_PRODUCTS] for start in range(0, len(updated), FACT_PRODUCTS))
+    return [ProductsChanged(tuple(change.product.slug for change in part), _skus(part)) for part in parts]
+
+
+def _skus(changes: Sequence[Change]) -> tuple[str, ...]:
+    """Those that the products had before and those they have now."""
+    skus = {sku for change in changes for sku in change.skus_before}
+    return tuple(sorted(skus.union(variant.sku for change in changes for variant in change.product.variants)))
+
+
 def _outdated(changes: Sequence[Change]) -> list[str]:
     """The cache's keys of what changed; what is new cannot have been kept."""
     updated = [change for change in changes if change.before is not None]
-    if not updated:
-        return []
-    skus = {sku for change in updated for sku in change.skus_before}
-    skus.update(variant.sku for change in updated for variant in change.product.variants)
     currencies = {currency for change in updated for variant in change.product.variants for currency in variant.prices}
-    return forget_keys([change.product.slug for change in updated], skus, currencies | set(CURRENCIES))
+    return cache_keys([change.product.slug for change in updated], _skus(updated), currencies) if updated else []

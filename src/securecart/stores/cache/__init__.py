@@ -8,6 +8,7 @@ second, so that a dead server costs one time-out a second and not one a request.
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeVar
@@ -23,6 +24,8 @@ T = TypeVar("T")
 TIMEOUT_S = 0.25
 PAUSE_AFTER_FAILURE_S = 1.0
 CONNECTIONS_MAX = 32
+KEYS_A_CALL = 1_000
+AWAY_NUMBER = -1
 AWAY = (ValkeyError, OSError, TimeoutError)
 
 _failures = Counter("securecart_cache_failures_total", "Calls that the cache did not answer.")
@@ -73,11 +76,24 @@ class Cache:
         if contents:
             await self._ask(send, None)
 
-    async def drop(self, keys: Iterable[str]) -> None:
-        """Forget these keys."""
+    async def drop(self, keys: Iterable[str | bytes]) -> bool:
+        """Forget these keys; whether the server did."""
         names = list(keys)
-        if names:
-            await self._ask(lambda: self._client.delete(*names), None)
+        parts = [names[start : start + KEYS_A_CALL] for start in range(0, len(names), KEYS_A_CALL)]
+        return all([await self._ask(functools.partial(self._client.unlink, *part), AWAY_NUMBER) >= 0 for part in parts])
+
+    async def drop_all(self, prefix: str) -> int | None:
+        """Forget every key that begins so; how many there were, None when the server did not do it."""
+        nothing: tuple[int, list[bytes]] = (AWAY_NUMBER, [])
+        dropped, cursor = 0, 0
+        while True:
+            look = functools.partial(self._client.scan, cursor, match=f"{prefix}*", count=KEYS_A_CALL)
+            cursor, found = await self._ask(look, nothing)
+            if cursor == AWAY_NUMBER or not await self.drop(found):
+                return None
+            dropped += len(found)
+            if cursor == 0:
+                return dropped
 
     async def count(self, key: str, *, seconds: int) -> int:
         """How often `key` was counted in the running window of `seconds`, this time included; 0 when away."""

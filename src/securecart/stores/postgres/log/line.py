@@ -32,6 +32,7 @@ class Line:
         self._connection = connection
         self._one_at_a_time = asyncio.Lock()
         self._bells: set[asyncio.Event] = set()
+        self._ours: set[str] = set()
 
     @contextmanager
     def bell(self) -> Iterator[asyncio.Event]:
@@ -44,16 +45,21 @@ class Line:
             self._bells.discard(bell)
 
     async def take_turn(self, name: str) -> bool:
-        """Whether the reader is ours to run from now on."""
-        return bool(await self._ask(SQL["take_turn"], name))
+        """Whether the reader is ours to run, from now on or already."""
+        if name not in self._ours and await self._ask(SQL["take_turn"], name):
+            self._ours.add(name)
+        return name in self._ours
 
     async def wait_for_turn(self, name: str, *, seconds: float) -> None:
         """Wait until the reader is ours to run; `StoreAway` when whoever has it keeps it for so long."""
         await self._ask(SQL["wait_for_turn"], name, seconds=seconds)
+        self._ours.add(name)
 
     async def offer_turn(self, name: str) -> bool:
         """Give the reader to whoever waits for it; True when nobody does and it stays ours."""
-        return bool(await self._ask(SQL["offer_turn"], name))
+        if not await self._ask(SQL["offer_turn"], name):
+            self._ours.discard(name)
+        return name in self._ours
 
     def hear(self, *_: object) -> None:
         """Ring every bell."""

@@ -1,0 +1,65 @@
+"""The reader that takes what was bought out of the carts.
+
+A cart that still is as it was bought is deleted, a hundred a transaction. One that was changed since keeps the rest: the
+bought units are taken out once, which the cart's own trail remembers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from securecart import carts, orders
+from securecart.carts import Bought, Cart
+from securecart.events import Event, OrderPlaced
+from securecart.orders import BoughtCart
+from securecart.readers.model import Progress, Stores
+
+__all__ = ["differences", "read", "rebuild"]
+
+
+async def read(stores: Stores, facts: Sequence[Event]) -> None:
+    """Take out what these orders bought."""
+    ids = {
+        Bought(fact.shopper_id, fact.cart_version, fact.cart_change): fact.order_id
+        for fact in facts
+        if isinstance(fact, OrderPlaced)
+    }
+    changed = await carts.take_out_many(stores.dynamodb, list(ids))
+    if changed:
+        async with stores.database.read() as connection:
+            bought = await orders.bought_carts(connection, [ids[one] for one in changed])
+        await _take_out(stores, bought)
+
+
+async def rebuild(stores: Stores, progress: Progress) -> int:
+    """Take out of every cart there is what an order bought of it."""
+    done = 0
+    async for page in carts.look_at_all(stores.dynamodb):
+        bought = await _still_held(stores, page)
+        await _take_out(stores, bought)
+        done += len(bought)
+        progress(len(page))
+    return done
+
+
+async def differences(stores: Stores) -> int:
+    """How many carts still hold what an order bought."""
+    return sum([len(await _still_held(stores, page)) async for page in carts.look_at_all(stores.dynamodb)])
+
+
+async def _still_held(stores: Stores, page: Iterable[tuple[str, Cart]]) -> list[BoughtCart]:
+    """The orders whose cart is among these and was not taken out: its state, or one it has grown from."""
+    states = [
+        (shopper_id, change)
+        for shopper_id, cart in page
+        for change in cart.trail
+        if change and carts.name_of_taking_out(change) not in cart.trail
+    ]
+    async with stores.database.read() as connection:
+        ids = await orders.buyers_of(connection, states)
+        return await orders.bought_carts(connection, ids)
+
+
+async def _take_out(stores: Stores, bought: Iterable[BoughtCart]) -> None:
+    for one in bought:
+        await carts.take_out(stores.dynamodb, one.shopper_id, Cart(one.lines, one.cart_version, one.cart_change))

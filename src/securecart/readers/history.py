@@ -1,0 +1,70 @@
+"""The reader that keeps the order history: each order that a fact names is read from the orders database and written anew.
+
+What is written is the order's state at the moment of reading, never what the fact says, so facts may come twice or late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from securecart.events import Event, OrderEvent
+from securecart.orders import history
+from securecart.orders.history import Key
+from securecart.readers.model import Progress, Stores
+
+__all__ = ["differences", "read", "rebuild"]
+
+PAGE_ORDERS = 1_000
+
+
+async def read(stores: Stores, facts: Sequence[Event]) -> None:
+    """Write the orders that these facts tell of into the history as they are now, each once."""
+    ids = dict.fromkeys(fact.order_id for fact in facts if isinstance(fact, OrderEvent))
+    if ids:
+        async with stores.database.read() as connection:
+            entries = await history.entries(connection, list(ids))
+        await history.keep(stores.dynamodb, entries)
+
+
+async def rebuild(stores: Stores, progress: Progress) -> int:
+    """Write every order from the first to the last, then take out what is no order's; safe to repeat."""
+    written, last = 0, 0
+    while True:
+        async with stores.database.read() as connection:
+            entries = await history.entries_after(connection, last, limit=PAGE_ORDERS)
+        if not entries:
+            break
+        await history.keep(stores.dynamodb, entries)
+        written, last = written + len(entries), entries[-1].order_id
+        progress(len(entries))
+    async for page in history.scan(stores.dynamodb):
+        await history.forget(stores.dynamodb, await _orphans(stores, page))
+    return written
+
+
+async def differences(stores: Stores) -> int:
+    """How many orders the history does not show as they are, and how many it shows that are none."""
+    wrong, last = 0, 0
+    while True:
+        async with stores.database.read() as connection:
+            entries = await history.entries_after(connection, last, limit=PAGE_ORDERS)
+        if not entries:
+            break
+        keys = [Key(entry.shopper_id, entry.order_id) for entry in entries]
+        kept = {entry.order_id: entry for entry in await history.known(stores.dynamodb, keys)}
+        # an order whose payment is under way is published once it is decided, or has to wait
+        due = [entry for entry in entries if entry.status != "pending" or entry.order_id in kept]
+        wrong += sum(kept.get(entry.order_id) != entry for entry in due)
+        last = entries[-1].order_id
+    async for page in history.scan(stores.dynamodb):
+        wrong += len(await _orphans(stores, page))
+    return wrong
+
+
+async def _orphans(stores: Stores, page: Sequence[Key]) -> list[Key]:
+    """Those of the keys that are no order of that shopper's."""
+    async with stores.database.read() as connection:
+        there = {
+            Key(entry.shopper_id, entry.order_id) for entry in await history.entries(connection, [key.order_id for key in page])
+        }
+    return [key for key in page if key not in there]

@@ -1,0 +1,40 @@
+"""What a reader is, and what it works with."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from msgspec import Struct
+
+from securecart.events import Event
+from securecart.stores.cache import Cache
+from securecart.stores.dynamodb import DynamoDB
+from securecart.stores.postgres import Database
+
+__all__ = ["Progress", "Reader", "Stores"]
+
+# told now and then how many things are done
+Progress = Callable[[int], None]
+
+
+class Stores(Struct, frozen=True):
+    """The stores that readers read from and write to."""
+
+    database: Database
+    dynamodb: DynamoDB
+    cache: Cache
+
+
+class Reader(Struct, frozen=True):
+    """A consumer of the log. `read` may see a fact twice, and facts of one order late: it must do no harm.
+
+    `rebuild` makes all of its work anew and counts the things it wrote; `differences` counts what is otherwise than the
+    orders database says. A reader that is `essential` slows the shop's intake when it falls behind.
+    """
+
+    name: str
+    does: str
+    read: Callable[[Stores, Sequence[Event]], Awaitable[None]]
+    rebuild: Callable[[Stores, Progress], Awaitable[int]]
+    differences: Callable[[Stores], Awaitable[int]] | None = None
+    essential: bool = True

@@ -1,0 +1,209 @@
+"""Keep the readers reading.
+
+Each reader is run by one process at a time: the one whose line (a connection of its own) holds the reader's turn. No
+transaction is open while a reader works, so none holds the log's horizon back. A store that is away makes a reader wait
+and try again. A fact that fails for another reason is tried again alone, and after `TRIES` the reader goes on without
+it, with an error in the log and a count in `securecart_reader_skipped_total`: one bad fact must not stop all others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+
+from prometheus_client import Counter
+
+from securecart.errors import StoreAway
+from securecart.events import Event
+from securecart.readers.model import Progress, Reader, Stores
+from securecart.readers.table import READERS
+from securecart.stores.postgres import log as event_log
+from securecart.stores.postgres.log import BEGINNING, Batch, Line, Place
+from securecart.telemetry import log
+
+__all__ = ["begin", "catch_up", "digest", "register", "run"]
+
+BATCH_FACTS = 500
+LOOK_AGAIN_S = 1.0
+# after a knock, wait for more of the same moment: fewer and fuller batches cost less
+GATHER_S = 0.05
+OFFER_TURN_S = 1.0
+TRIES = 3
+PAUSE_S = 0.2
+PAUSE_MAX_S = 5.0
+
+_facts = Counter("securecart_reader_facts_total", "Facts read from the event log.", ["reader"])
+_batches = Counter("securecart_reader_batches_total", "Batches of facts read from the event log.", ["reader"])
+_failures = Counter("securecart_reader_failures_total", "Batches that failed and were tried again.", ["reader"])
+_skipped = Counter("securecart_reader_skipped_total", "Facts that a reader gave up on.", ["reader"])
+
+
+async def register(stores: Stores, readers: Sequence[Reader] = READERS) -> None:
+    """Make the readers known to the log, so that it keeps what they have not read."""
+    async with stores.database.transaction() as tx:
+        await event_log.register(tx, [reader.name for reader in readers])
+
+
+async def run(stores: Stores, stopping: asyncio.Event, readers: Sequence[Reader] = READERS) -> None:
+    """Run every reader whose turn this process can get, until `stopping` is set; a lost database is waited for."""
+    while not stopping.is_set():
+        try:
+            await register(stores, readers)
+            async with event_log.open_line(stores.database) as line:
+                await _run_on(line, stores, stopping, readers)
+        except StoreAway as away:
+            log.warning("readers wait for the orders database", reason=str(away))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), LOOK_AGAIN_S)
+
+
+async def catch_up(stores: Stores, readers: Sequence[Reader] = READERS, *, within_s: float = 30.0) -> None:
+    """Wait until every reader has passed what is committed now, running those that nobody runs; `TimeoutError`."""
+    await register(stores, readers)
+    async with stores.database.read() as read:
+        goal = await event_log.newest(read)
+    async with asyncio.timeout(within_s), event_log.open_line(stores.database) as line:
+        await asyncio.gather(*(_catch_up(line, stores, reader, goal) for reader in readers))
+
+
+async def begin(stores: Stores, reader: Reader, progress: Progress = lambda _: None) -> int:
+    """Make the reader's work anew and move it to where the log was before; only for who has its turn.
+
+    Whatever was committed before that place is in what the rebuild sees. Whatever changes meanwhile is written behind
+    the place, so the reader reads it afterwards.
+    """
+    started = datetime.now(UTC)
+    async with stores.database.read() as read:
+        start = await event_log.horizon(read)
+    done = await reader.rebuild(stores, progress)
+    async with stores.database.transaction() as tx:
+        old = await event_log.place_of(tx, reader.name)
+        if start > old:
+            await event_log.move(tx, reader.name, old, start, started)
+    return done
+
+
+async def digest(stores: Stores, reader: Reader, facts: Sequence[Event]) -> None:
+    """Have the reader take these facts in, however often that has to be tried."""
+    tries, pause_s = 0, PAUSE_S
+    while True:
+        try:
+            await reader.read(stores, facts)
+        except StoreAway as away:
+            log.warning("reader waits for a store", reader=reader.name, reason=str(away))
+        except Exception:  # noqa: BLE001 - whatever it is, the other facts must go on
+            tries += 1
+            log.exception("reader failed", reader=reader.name, facts=len(facts), tries=tries)
+            if tries == TRIES:
+                break
+        else:
+            return
+        _failures.labels(reader.name).inc()
+        await asyncio.sleep(pause_s)
+        pause_s = min(2 * pause_s, PAUSE_MAX_S)
+    if len(facts) > 1:
+        for fact in facts:
+            await digest(stores, reader, [fact])
+        return
+    log.error("reader goes on without a fact", reader=reader.name, fact=repr(facts[0]))
+    _skipped.labels(reader.name).inc()
+
+
+async def _run_on(line: Line, stores: Stores, stopping: asyncio.Event, readers: Sequence[Reader]) -> None:
+    """Run the readers until `stopping` is set or the line is lost; what is under way is cut off and will be repeated."""
+    tasks = [asyncio.create_task(_keep_reading(line, stores, reader)) for reader in readers]
+    tasks += [asyncio.create_task(_wait_for(event)) for event in (stopping, line.lost)]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _wait_for(event: asyncio.Event) -> None:
+    await event.wait()
+
+
+async def _keep_reading(line: Line, stores: Stores, reader: Reader) -> None:
+    """Read whenever the turn is ours; look for the turn every second when it is not."""
+    with line.bell() as bell:
+        while True:
+            try:
+                if await line.take_turn(reader.name):
+                    await _read_while_ours(line, bell, stores, reader)
+            except StoreAway as away:
+                log.warning("reader waits for a store", reader=reader.name, reason=str(away))
+            except Exception:  # noqa: BLE001 - a bug here must not end the reader
+                log.exception("reader stumbled, it goes on from its place", reader=reader.name)
+                _failures.labels(reader.name).inc()
+            await asyncio.sleep(LOOK_AGAIN_S)
+
+
+async def _read_while_ours(line: Line, bell: asyncio.Event, stores: Stores, reader: Reader) -> None:
+    place = await _beginning(stores, reader)
+    offer_at = time.monotonic() + OFFER_TURN_S
+    while True:
+        bell.clear()
+        batch = await _next_batch(stores, place)
+        if batch is not None:
+            place = await _take(stores, reader, place, batch)
+        if time.monotonic() >= offer_at:
+            if not await line.offer_turn(reader.name):
+                return  # somebody rebuilds it
+            offer_at = time.monotonic() + OFFER_TURN_S
+        if batch is None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(bell.wait(), LOOK_AGAIN_S)
+        if batch is None or batch.rows < BATCH_FACTS:
+            await asyncio.sleep(GATHER_S)
+
+
+async def _catch_up(line: Line, stores: Stores, reader: Reader, goal: Place) -> None:
+    while not await line.take_turn(reader.name):
+        async with stores.database.read() as read:
+            if await event_log.place_of(read, reader.name) >= goal:
+                return
+        await asyncio.sleep(GATHER_S)
+    place = await _beginning(stores, reader)
+    while place < goal:
+        batch = await _next_batch(stores, place)
+        if batch is None:
+            await asyncio.sleep(GATHER_S)  # a transaction in front of the goal is still open
+        else:
+            place = await _take(stores, reader, place, batch)
+
+
+async def _beginning(stores: Stores, reader: Reader) -> Place:
+    """Where the reader stands; one that never read is built first, for the log may not reach back to the first order."""
+    async with stores.database.read() as read:
+        place = await event_log.place_of(read, reader.name)
+    if place == BEGINNING:
+        log.info("reader begins with a rebuild", reader=reader.name, done=await begin(stores, reader))
+        async with stores.database.read() as read:
+            place = await event_log.place_of(read, reader.name)
+    return place
+
+
+async def _next_batch(stores: Stores, place: Place) -> Batch | None:
+    async with stores.database.read() as read:
+        return await event_log.read_batch(read, place, limit=BATCH_FACTS)
+
+
+async def _take(stores: Stores, reader: Reader, place: Place, batch: Batch) -> Place:
+    """Take a batch in and move behind it; the place that the reader has then."""
+    for why in batch.unreadable:
+        log.error("reader goes on without a row that is no known fact", reader=reader.name, row=why)
+        _skipped.labels(reader.name).inc()
+    if batch.facts:
+        await digest(stores, reader, batch.facts)
+    async with stores.database.transaction() as tx:
+        if not await event_log.move(tx, reader.name, place, batch.last, batch.at):
+            log.warning("reader was moved by somebody else", reader=reader.name)
+            return await event_log.place_of(tx, reader.name)
+    _facts.labels(reader.name).inc(batch.rows)
+    _batches.labels(reader.name).inc()
+    return batch.last
