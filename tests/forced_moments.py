@@ -193,4 +193,6 @@ class DeafDatabase(Database):
 def a_till(shop: Shop, *, gateway: HeldGateway | None = None, database: Database | None = None, group_most: int = 256) -> Till:
     """A till like the shop's own: what another web process has."""
     chosen = shop.till.gateway if gateway is None else cast("Gateway", gateway)
-    return Till(database or shop.database, shop.dynamodb, chosen, shop.till.pace, group_most=group_most)
+    return Till(
+        database or shop.database, shop.dynamodb, shop.cache, chosen, shop.till.intake, shop.till.pace, group_most=group_most
+    )

@@ -10,11 +10,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from msgspec import Struct
 
-from securecart import carts, migrations, payments, sessions
-from securecart.checkout import Pace, Till
+from securecart import carts, migrations, payments, readers, sessions
+from securecart.checkout import Intake, Pace, Till
 from securecart.orders import history
 from securecart.settings import Settings
 from securecart.stores import cache, dynamodb, postgres
+from securecart.stores.postgres.log import Lookout
 
 __all__ = ["Shop", "open_shop", "prepare"]
 
@@ -27,6 +28,12 @@ class Shop(Struct, frozen=True):
     dynamodb: dynamodb.DynamoDB
     cache: cache.Cache
     till: Till
+    lookout: Lookout
+
+    @property
+    def stores(self) -> readers.Stores:
+        """What the readers of the event log work with."""
+        return readers.Stores(self.database, self.dynamodb, self.cache)
 
 
 @asynccontextmanager
@@ -41,14 +48,18 @@ async def open_shop(settings: Settings) -> AsyncIterator[Shop]:
         stack.push_async_callback(memory.close)
         gateway = payments.connect(settings)
         stack.push_async_callback(gateway.close)
+        lookout = Lookout(database)
+        stack.callback(lookout.close)
         till = Till(
             database,
             tables,
+            memory,
             gateway,
+            Intake(lookout, readers=readers.ESSENTIAL, limit_events=settings.reader_lag_events),
             Pace(settings.reservation_seconds, settings.payment_wait_seconds, captures_at_once=settings.capture == "at_once"),
             group_most=settings.checkout_group,
         )
-        yield Shop(settings, database, tables, memory, till)
+        yield Shop(settings, database, tables, memory, till, lookout)
 
 
 async def prepare(settings: Settings) -> None:
@@ -59,3 +70,9 @@ async def prepare(settings: Settings) -> None:
         await tables.create_tables([sessions.TABLE, carts.TABLE, history.TABLE])
     finally:
         await tables.close()
+    database = await postgres.connect(settings.postgres_url, pool_size=1)
+    try:
+        async with database.transaction() as tx:
+            await postgres.log.register(tx, [reader.name for reader in readers.READERS])
+    finally:
+        await database.close()

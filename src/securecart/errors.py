@@ -18,6 +18,7 @@
     │   └── OrderStateConflict
     ├── PreconditionFailed              412
     ├── TooManyRequests                 429
+    ├── TooBusy                         503
     ├── StoreAway                       503
     │   └── GatewayAway
     └── OperatorError                   (for the command line: says what to do next)
@@ -147,6 +148,12 @@ class TooManyRequests(SecureCartError):
     """Too many requests; try again in {retry_after} seconds."""
 
     status = 429
+
+
+class TooBusy(SecureCartError):
+    """The shop has more orders in hand than it can follow up at the moment; try again in {retry_after} seconds."""
+
+    status = 503
 
 
 class StoreAway(SecureCartError):

@@ -1,4 +1,4 @@
-"""The process beside the doors: the timetable of jobs that keep the shop's promises when nobody asks.
+"""The process beside the doors: the event log's readers, and the timetable of jobs that keep the promises when nobody asks.
 
 Each job runs at its own pace; one that fails is logged and tried again at its next turn, and a store that is
 away costs no more than that turn.
@@ -7,19 +7,26 @@ away costs no more than that turn.
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 
 import uvloop
 from msgspec import Struct
 from prometheus_client import Counter
 
-from securecart import checkout, settings, telemetry
+from securecart import checkout, readers, settings, telemetry
 from securecart.app import Shop, open_shop
 from securecart.errors import StoreAway
+from securecart.stores.postgres import log as event_log
 from securecart.telemetry import log
 
 __all__ = ["TIMETABLE", "Job", "main"]
+
+NICE = 5
+HOUR_S = 3600.0
+DAYS_AHEAD = 7
 
 _runs = Counter("securecart_job_runs_total", "Jobs run by the worker.", ["job", "outcome"])
 
@@ -32,12 +39,24 @@ class Job(Struct, frozen=True):
     run: Callable[[Shop], Awaitable[object]]
 
 
-TIMETABLE = (Job("sweep", lambda shop: shop.settings.sweep_seconds, lambda shop: checkout.sweep(shop.till)),)
+async def tend_log(shop: Shop) -> None:
+    """Make the event log's coming days, and drop those that every reader has passed long enough ago."""
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    async with shop.database.transaction() as tx:
+        done = await event_log.tend(tx, days_ahead=DAYS_AHEAD, keep_from=today - timedelta(days=shop.settings.event_log_days))
+    if done:
+        log.info("tended the event log", done=done)
+
+
+TIMETABLE = (
+    Job("sweep", lambda shop: shop.settings.sweep_seconds, lambda shop: checkout.sweep(shop.till)),
+    Job("tend log", lambda _: HOUR_S, tend_log),
+)
 
 
 async def work(shop: Shop, stopping: asyncio.Event) -> None:
-    """Run every job at its pace until `stopping` is set; a job under way is finished first."""
-    await asyncio.gather(*(_repeat(shop, job, stopping) for job in TIMETABLE))
+    """Run every job at its pace, and the readers of the event log, until `stopping` is set; a job under way is finished first."""
+    await asyncio.gather(readers.run(shop.stores, stopping), *(_repeat(shop, job, stopping) for job in TIMETABLE))
 
 
 async def _repeat(shop: Shop, job: Job, stopping: asyncio.Event) -> None:
@@ -68,7 +87,8 @@ async def _run(loaded: settings.Settings) -> None:
 
 
 def main() -> None:
-    """Work until SIGTERM."""
+    """Work until SIGTERM, at a lower priority than the doors: shoppers go first."""
+    os.nice(NICE)
     loaded = settings.load()
     telemetry.configure_logs(loaded.log_level)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -8,7 +8,7 @@ import secrets
 
 import pytest
 
-from securecart import carts, checkout
+from securecart import carts, checkout, readers
 from securecart.app import Shop
 from securecart.errors import (
     BadInput,
@@ -38,6 +38,7 @@ async def test_a_cart_becomes_a_paid_order_and_is_emptied(shop: Shop) -> None:
     assert order.payment is not None
     assert order.payment.status == "captured"
     assert await stock_of(shop, sku) == (3, 0, 7)
+    await readers.catch_up(shop.stores)
     assert (await carts.load(shop.dynamodb, shopper.shopper_id)).lines == ()
 
 
@@ -144,6 +145,7 @@ async def test_a_lost_answer_leaves_the_order_pending_until_the_sweeper_finds_th
     await checkout.sweep(shop.till)
     assert (await find(shop, order.number)).status == "paid"
     assert await stock_of(shop, sku) == (2, 0, 3)
+    await readers.catch_up(shop.stores)
     assert (await carts.load(shop.dynamodb, shopper.shopper_id)).lines == ()
 
 

@@ -6,6 +6,7 @@ silent gateway left open; `ship` sends the goods off; `cancel` and `refund` give
 """
 
 from securecart.checkout.hear import hear, look_again
+from securecart.checkout.intake import Intake
 from securecart.checkout.model import Pace, PlaceOrder, Quote, QuotedLine, ShippingMethod
 from securecart.checkout.place import place, quote
 from securecart.checkout.ship import ship
@@ -14,6 +15,7 @@ from securecart.checkout.till import Till
 from securecart.checkout.undo import cancel, refund
 
 __all__ = [
+    "Intake",
     "Pace",
     "PlaceOrder",
     "Quote",

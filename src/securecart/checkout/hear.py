@@ -7,21 +7,20 @@ it makes the shop ask the gateway, and the gateway's answer is what the order be
 from __future__ import annotations
 
 from securecart import orders, payments
-from securecart.carts import Cart
+from securecart.checkout import marks
 from securecart.checkout.model import Settlement
-from securecart.checkout.place import empty
 from securecart.checkout.ship import keep_word, try_to_finish
 from securecart.checkout.till import Till
 from securecart.checkout.together import settle_in
 from securecart.checkout.undo import note_refund, try_to_give_back
 from securecart.errors import NotFound
-from securecart.orders import Order, Paying, Record
+from securecart.orders import Order, Record
 from securecart.payments import Charge, Notice, OpenRefund, Wanted
 from securecart.stores.postgres import Transaction
 from securecart.telemetry import log
 from securecart.values import Money
 
-__all__ = ["HEARD", "hear", "look_again", "settle_found"]
+__all__ = ["HEARD", "hear", "look_again"]
 
 # the history's sentence where the gateway told of a payment by itself
 HEARD = {
@@ -45,7 +44,6 @@ async def hear(till: Till, body: bytes, signature: str) -> None:
         return
     charge = await till.gateway.conclude(order.number, order.total, since=order.placed_at)
     owed: OpenRefund | Wanted | None = None
-    decided = None
     async with till.database.transaction() as tx:
         if not await payments.see(tx, till.gateway.name, notice):
             return
@@ -53,8 +51,6 @@ async def hear(till: Till, body: bytes, signature: str) -> None:
         decided = (await settle_in(tx, {order.id: settlement})).get(order.id)
         if decided is None:
             owed = await _compare(tx, await orders.lock(tx, order.number), charge, notice)
-    if decided is not None and decided.is_bought:
-        await _empty(till, order)
     await _give(till, owed)
 
 
@@ -69,17 +65,13 @@ async def look_again(till: Till, number: str, *, shopper_id: str | None) -> Orde
         if charge.status == "declined":  # it could still be tried with another card, which would be another order
             charge = await till.gateway.conclude(number, order.total, since=order.placed_at)
         if charge.status != "waiting":
-            await settle_found(till, order, Settlement(order.id, charge))
+            await till.settle(Settlement(order.id, charge))
     async with till.database.read() as read:
-        return await orders.find(read, number)
-
-
-async def settle_found(till: Till, order: Paying, settlement: Settlement) -> bool:
-    """Make the gateway's word the order's state and empty the cart that it bought; False when it was decided before."""
-    decided = await till.settle(settlement)
-    if decided is not None and decided.is_bought:
-        await _empty(till, order)
-    return decided is not None
+        found = await orders.find(read, number)
+    if order.status == "pending":
+        bought = found.status in {"authorised", "paid"}
+        await marks.leave(till.cache, order.shopper_id, found, cart_change=order.cart_change if bought else "")
+    return found
 
 
 async def _compare(tx: Transaction, order: Record, charge: Charge, notice: Notice) -> OpenRefund | Wanted | None:
@@ -103,7 +95,3 @@ async def _compare(tx: Transaction, order: Record, charge: Charge, notice: Notic
 async def _give(till: Till, owed: OpenRefund | Wanted | None) -> None:
     refund = await try_to_finish(till, owed) if isinstance(owed, Wanted) else owed
     await try_to_give_back(till, refund)
-
-
-async def _empty(till: Till, order: Paying) -> None:
-    await empty(till.dynamodb, order.shopper_id, Cart(order.lines, order.cart_version, order.cart_change))

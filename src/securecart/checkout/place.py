@@ -14,14 +14,14 @@ import msgspec
 
 from securecart import carts, orders, payments
 from securecart.carts import Cart
+from securecart.checkout import marks
 from securecart.checkout.model import AskQuote, PlaceOrder, Question, Quote, Settlement, total_up
 from securecart.checkout.till import Till
-from securecart.errors import BadInput, CartEmpty, Conflict, GatewayAway, IdempotencyKeyReused, StoreAway, TotalChanged
+from securecart.errors import BadInput, CartEmpty, Conflict, GatewayAway, IdempotencyKeyReused, TotalChanged
 from securecart.events import OrderWaits
 from securecart.orders import NewOrder, Opened, Order, OrderLine, PaymentSeen
 from securecart.payments import Charge
 from securecart.sessions import Session
-from securecart.stores.dynamodb import DynamoDB
 from securecart.stores.postgres import log as event_log
 from securecart.telemetry import log
 from securecart.values import Money
@@ -32,8 +32,10 @@ async def place(till: Till, shopper: Session, wish: PlaceOrder, key: str, *, cur
 
     The order comes back paid (or authorised, where money is taken on shipment), declined, or pending when the gateway gave
     no answer in time or the buyer has to act (then `payment.action` says what the browser needs). Errors, which leave
-    nothing behind: `CartEmpty`, `CartBought`, `OutOfStock`, `TotalChanged`, `BadInput`, `IdempotencyKeyReused`.
+    nothing behind: `CartEmpty`, `CartBought`, `OutOfStock`, `TotalChanged`, `BadInput`, `IdempotencyKeyReused`, `TooBusy`.
+    What was bought is taken out of the cart a moment later, by a reader of the event log.
     """
+    await till.intake.admit()
     cart = await carts.load(till.dynamodb, shopper.shopper_id)
     try:
         order = await _write_out(till, shopper, wish, key, cart, currency)
@@ -48,32 +50,21 @@ async def place(till: Till, shopper: Session, wish: PlaceOrder, key: str, *, cur
         return await _answer_again(till, opened, wish)
 
     charge = await _charge(till, opened, Money(order.total_minor, order.currency), wish.payment_token)
-    if charge is None:
-        return await _find(till, opened)
-    if charge.status == "waiting":
-        await _wait_for_buyer(till, opened, shopper, charge)
-        return await _find(till, opened)
+    if charge is None or charge.status == "waiting":
+        return await _wait(till, shopper, opened, charge)
     settlement = Settlement(opened.id, charge)
     decided = await till.settle(settlement)
     if decided is None:
         return await _find(till, opened)
-    if decided.is_bought:
-        await empty(till.dynamodb, shopper.shopper_id, cart)
-    return orders.placed(order, opened, settlement.decision, decided, _seen(charge))
+    placed = orders.placed(order, opened, settlement.decision, decided, _seen(charge))
+    await marks.leave(till.cache, shopper.shopper_id, placed, cart_change=cart.change if decided.is_bought else "")
+    return placed
 
 
 async def quote(till: Till, cart: Cart, ask: AskQuote) -> Quote:
     """What the cart costs now, by the orders database itself; `BadInput` when it cannot be sold or shipped so."""
     cost = await till.cost(Question(tuple(line.sku for line in cart.lines), ask.country, ask.currency))
     return total_up(cart.lines, cost.items, cost.rates.taxes, cost.rates.shipping, ask)
-
-
-async def empty(dynamodb: DynamoDB, shopper_id: str, cart: Cart) -> None:
-    """Take what was bought out of the cart; while DynamoDB is away it stays there, and the order stands."""
-    try:
-        await carts.take_out(dynamodb, shopper_id, cart)
-    except StoreAway:
-        log.warning("cart could not be emptied after the order", shopper=shopper_id)
 
 
 async def _write_out(till: Till, shopper: Session, wish: PlaceOrder, key: str, cart: Cart, currency: str) -> NewOrder:
@@ -118,12 +109,16 @@ async def _charge(till: Till, opened: Opened, amount: Money, token: str) -> Char
         return Charge(status="declined", decline_reason="invalid_card")
 
 
-async def _wait_for_buyer(till: Till, opened: Opened, shopper: Session, charge: Charge) -> None:
-    """Keep what the buyer's browser needs, and the stock for as long as a person may take."""
+async def _wait(till: Till, shopper: Session, opened: Opened, charge: Charge | None) -> Order:
+    """The pending order: it waits for the sweeper, or for the buyer, with its stock held for as long as a person may take."""
     async with till.database.transaction() as tx:
-        await orders.wait_longer(tx, opened.id, till.pace.buyer_s, "The bank wants the buyer to confirm the payment.")
-        await payments.wait_for_buyer(tx, opened.id, charge)
+        if charge is not None:
+            await orders.wait_longer(tx, opened.id, till.pace.buyer_s, "The bank wants the buyer to confirm the payment.")
+            await payments.wait_for_buyer(tx, opened.id, charge)
         await event_log.publish(tx, [OrderWaits(opened.id, shopper.shopper_id)])
+    pending = await _find(till, opened)
+    await marks.leave(till.cache, shopper.shopper_id, pending)
+    return pending
 
 
 async def _first_answer(till: Till, shopper: Session, wish: PlaceOrder, key: str) -> Order | None:

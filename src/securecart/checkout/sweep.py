@@ -13,7 +13,6 @@ from typing import TypeVar
 from msgspec import Struct
 
 from securecart import orders, payments
-from securecart.checkout.hear import settle_found
 from securecart.checkout.model import Settlement
 from securecart.checkout.ship import finish
 from securecart.checkout.till import Till
@@ -85,7 +84,7 @@ async def _conclude(till: Till, order: Paying) -> str:
         async with till.database.transaction() as tx:  # so that others come first the next time
             await orders.wait_longer(tx, order.id, ASK_AGAIN_S)
         raise
-    if await settle_found(till, order, Settlement(order.id, charge, FOUND.get(charge.status, ""))):
+    if await till.settle(Settlement(order.id, charge, FOUND.get(charge.status, ""))):
         log.info("swept a pending order", order=order.number, outcome=charge.status)
     return charge.status
 

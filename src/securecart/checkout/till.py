@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 
 from securecart.checkout import together
+from securecart.checkout.intake import Intake
 from securecart.checkout.model import Cost, Pace, Question, Settlement
 from securecart.grouping import Grouped
 from securecart.orders import Decided, NewOrder, Opened
 from securecart.payments import Gateway
+from securecart.stores.cache import Cache
 from securecart.stores.dynamodb import DynamoDB
 from securecart.stores.postgres import Database
 
@@ -23,10 +25,22 @@ class Till:
     At most `group_most` orders share a transaction; 1 turns grouping off. `pace` says how long payments are waited for.
     """
 
-    def __init__(self, database: Database, dynamodb: DynamoDB, gateway: Gateway, pace: Pace, *, group_most: int = 256) -> None:
+    def __init__(
+        self,
+        database: Database,
+        dynamodb: DynamoDB,
+        cache: Cache,
+        gateway: Gateway,
+        intake: Intake,
+        pace: Pace,
+        *,
+        group_most: int = 256,
+    ) -> None:
         self.database = database
         self.dynamodb = dynamodb
+        self.cache = cache
         self.gateway = gateway
+        self.intake = intake
         self.pace = pace
         at_once = 2 if group_most > 1 else UNGROUPED_AT_ONCE
         self.cost: Grouped[Question, Cost] = Grouped(

@@ -19,15 +19,19 @@ from litestar.enums import RequestEncodingType
 from securecart import carts, sessions
 from securecart.accounts import Account
 from securecart.app import Shop
+from securecart.carts import Cart
+from securecart.checkout import marks
 from securecart.errors import Forbidden, Unauthorized
 from securecart.sessions import Session
 
 __all__ = [
     "COOKIE",
     "AnyRequest",
+    "cart_of",
     "cookie_of",
     "drop_cookie",
     "guest_if_none",
+    "let_go_of_bought",
     "provide_session",
     "provide_shopper",
     "same_origin",
@@ -81,6 +85,26 @@ async def guest_if_none(shop: Shop, session: Session | None) -> Session:
     return session or await sessions.start_guest(shop.dynamodb, days=shop.settings.session_days)
 
 
+async def cart_of(shop: Shop, session: Session) -> Cart:
+    """What the shopper holds: nothing where an order has just bought it and the carts' reader has not been there yet."""
+    cart = await carts.load(shop.dynamodb, session.shopper_id)
+    if cart.lines:
+        mark = await marks.look(shop.cache, session.shopper_id)
+        if mark is not None and mark.cart_change == cart.change:
+            return Cart()
+    return cart
+
+
+async def let_go_of_bought(shop: Shop, session: Session) -> None:
+    """Before a cart is changed: take out what an order has just bought, where the carts' reader has not been there yet."""
+    mark = await marks.look(shop.cache, session.shopper_id)
+    if mark is None or not mark.cart_change:
+        return
+    cart = await carts.load(shop.dynamodb, session.shopper_id)
+    if cart.change == mark.cart_change:
+        await carts.take_out(shop.dynamodb, session.shopper_id, cart)
+
+
 async def sign_in(shop: Shop, session: Session | None, account: Account) -> Session:
     """A new session for the account: the old token ends, and what a guest had in the cart comes along."""
     signed_in = await sessions.start_for(
@@ -93,6 +117,7 @@ async def sign_in(shop: Shop, session: Session | None, account: Account) -> Sess
     )
     if session is not None:
         if session.account_id is None:
+            await let_go_of_bought(shop, session)
             await carts.merge(shop.dynamodb, session.shopper_id, signed_in.shopper_id, days=shop.settings.cart_days)
         await sessions.end(shop.dynamodb, session.token)
     return signed_in

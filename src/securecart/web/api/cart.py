@@ -19,6 +19,7 @@ from securecart.errors import BadInput, CartChanged, PreconditionFailed
 from securecart.sessions import Session
 from securecart.values import Line, Money
 from securecart.web.limits import limit
+from securecart.web.shoppers import cart_of, let_go_of_bought
 
 __all__ = ["CartLine", "CartView", "routes", "view_of"]
 
@@ -64,13 +65,14 @@ class NewQuantity(Struct, frozen=True, forbid_unknown_fields=True):
 @get("/api/cart", tags=["cart"])
 async def show(shop: Shop, shopper: Session, currency: Currency = None) -> Response[CartView]:
     """The cart at today's prices."""
-    return await _answer(shop, await carts.load(shop.dynamodb, shopper.shopper_id), currency)
+    return await _answer(shop, await cart_of(shop, shopper), currency)
 
 
 @put("/api/cart", guards=[limit("cart", 600)], tags=["cart"])
 async def replace(shop: Shop, shopper: Session, data: Lines, if_match: IfMatch = None) -> Response[CartView]:
     """Put exactly these lines into the cart."""
     items = await _sold(shop, [line.sku for line in data.lines], field="lines")
+    await let_go_of_bought(shop, shopper)
     with _precondition(if_match) as version:
         cart = await carts.replace(
             shop.dynamodb, shopper.shopper_id, data.lines, days=shop.settings.cart_days, if_version=version
@@ -82,6 +84,7 @@ async def replace(shop: Shop, shopper: Session, data: Lines, if_match: IfMatch =
 async def add(shop: Shop, shopper: Session, data: Line, if_match: IfMatch = None) -> Response[CartView]:
     """Put more of one SKU into the cart."""
     await _sold(shop, [data.sku], field="sku")
+    await let_go_of_bought(shop, shopper)
     with _precondition(if_match) as version:
         cart = await carts.add(shop.dynamodb, shopper.shopper_id, data, days=shop.settings.cart_days, if_version=version)
     return await _answer(shop, cart, None)
@@ -115,6 +118,7 @@ def view_of(cart: Cart, items: dict[str, PricedItem], currency: str) -> CartView
 
 
 async def _set(shop: Shop, shopper: Session, sku: FromPath[str], quantity: int, if_match: str | None) -> Response[CartView]:
+    await let_go_of_bought(shop, shopper)
     with _precondition(if_match) as version:
         cart = await carts.set_quantity(
             shop.dynamodb, shopper.shopper_id, sku, quantity, days=shop.settings.cart_days, if_version=version

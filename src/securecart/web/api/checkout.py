@@ -9,7 +9,7 @@ from litestar import Response, post
 from litestar.params import HeaderParameter
 from msgspec import Struct
 
-from securecart import carts, checkout
+from securecart import checkout
 from securecart.app import Shop
 from securecart.checkout import PlaceOrder, Quote
 from securecart.checkout.model import AskQuote
@@ -18,6 +18,7 @@ from securecart.orders import Order
 from securecart.sessions import Session
 from securecart.values import CountryCode, CurrencyCode
 from securecart.web.limits import limit
+from securecart.web.shoppers import cart_of
 
 __all__ = ["IdempotencyKey", "routes"]
 
@@ -43,7 +44,7 @@ class QuoteRequest(Struct, frozen=True, forbid_unknown_fields=True):
 @post("/api/checkout/quote", status_code=HTTPStatus.OK, tags=["checkout"])
 async def quote(shop: Shop, shopper: Session, data: QuoteRequest) -> Quote:
     """What the cart would cost, with shipping and tax; nothing is ordered or reserved."""
-    cart = await carts.load(shop.dynamodb, shopper.shopper_id)
+    cart = await cart_of(shop, shopper)
     if not cart.lines:
         raise CartEmpty
     ask = AskQuote(data.country, data.currency or shop.settings.currency, data.shipping_method)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Mapping
 
 from litestar import Response, get
 from msgspec import Struct
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Gauge, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from securecart.app import Shop
 from securecart.errors import SecureCartError
+from securecart.stores.postgres.log import Standing
 
 __all__ = ["routes"]
 
@@ -39,14 +41,30 @@ async def readyz(shop: Shop) -> Response[Readiness]:
     return Response(state, status_code=200 if state.ready else 503)
 
 
-@get("/metrics", include_in_schema=False, sync_to_thread=True)
-def metrics() -> Response[bytes]:
-    """Counters of all web processes of this machine, as Prometheus reads them."""
+@get("/metrics", include_in_schema=False)
+async def metrics(shop: Shop) -> Response[bytes]:
+    """Counters of all web processes and the worker of this machine, and how far the readers are, as Prometheus reads them."""
+    counted, seen = await asyncio.gather(asyncio.to_thread(_counted), shop.lookout.look())
+    return Response(counted + _lag(seen or {}), media_type=CONTENT_TYPE_LATEST)
+
+
+def _counted() -> bytes:
     registry = REGISTRY
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+    return generate_latest(registry)
+
+
+def _lag(seen: Mapping[str, Standing]) -> bytes:
+    """How far each reader is behind, by the orders database itself, so that it shows while no worker runs."""
+    registry = CollectorRegistry()
+    events = Gauge("securecart_reader_behind_events", "Events that a reader has not read.", ["reader"], registry=registry)
+    seconds = Gauge("securecart_reader_behind_seconds", "Age of the oldest unread event.", ["reader"], registry=registry)
+    for name, standing in seen.items():
+        events.labels(name).set(standing.behind_events)
+        seconds.labels(name).set(standing.behind_seconds)
+    return generate_latest(registry)
 
 
 async def _database(shop: Shop) -> bool:

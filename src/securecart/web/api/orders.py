@@ -11,12 +11,14 @@ from msgspec import Meta, Struct
 
 from securecart import checkout, orders
 from securecart.app import Shop
+from securecart.checkout import marks
 from securecart.errors import Forbidden, OrderStateConflict
 from securecart.orders import Order, OrderSummary
 from securecart.sessions import Session
 from securecart.values import Text
 from securecart.web.api.checkout import IdempotencyKey
 from securecart.web.limits import limit
+from securecart.web.my_orders import my_orders
 
 __all__ = ["routes"]
 
@@ -40,8 +42,7 @@ async def list_orders(
     shop: Shop, shopper: Session, after: FromQuery[str | None] = None, limit: Annotated[int, QueryParameter(ge=1, le=100)] = 20
 ) -> OrderPage:
     """The shopper's own orders."""
-    async with shop.database.read() as read:
-        items, following = await orders.list_of(read, shopper.shopper_id, after=after, limit=limit)
+    items, following = await my_orders(shop, shopper, after=after, limit=limit)
     return OrderPage(items, following)
 
 
@@ -56,7 +57,10 @@ async def find_order(shop: Shop, shopper: Session, number: FromPath[str]) -> Ord
 async def cancel_order(shop: Shop, shopper: Session, number: FromPath[str], idempotency_key: IdempotencyKey) -> Order:
     """Cancel an order that is not shipped: the goods go back to stock and the money back to the card."""
     owner = None if shopper.staff else shopper.shopper_id
-    return await checkout.cancel(shop.till, number, shopper_id=owner, key=idempotency_key)
+    order = await checkout.cancel(shop.till, number, shopper_id=owner, key=idempotency_key)
+    if owner is not None:
+        await marks.leave(shop.cache, owner, order)
+    return order
 
 
 @post("/api/orders/{number:str}/payment", status_code=HTTPStatus.OK, tags=["orders"], guards=[limit("payment", 60)])

@@ -7,12 +7,13 @@ from urllib.parse import urlencode
 
 from litestar import Response, get, post
 
-from securecart import accounts, orders
+from securecart import accounts
 from securecart.accounts import Account
 from securecart.app import Shop
 from securecart.errors import BadInput, EmailTaken, Unauthorized
 from securecart.sessions import Session
 from securecart.web.limits import limit
+from securecart.web.my_orders import my_orders
 from securecart.web.shoppers import drop_cookie, sign_in, sign_out
 from securecart.web.storefront import forms
 from securecart.web.storefront.forms import Form
@@ -103,8 +104,8 @@ async def show(request: AnyRequest, shop: Shop, session: Session | None) -> Resp
     here = await visit(request, shop, session)
     if session is None or session.account_id is None:
         return see_other(here, f"/login?next={HOME}")
+    recent, _ = await my_orders(shop, session, after=None, limit=RECENT)
     async with shop.database.read() as read:
-        recent, _ = await orders.list_of(read, session.shopper_id, after=None, limit=RECENT)
         addresses = await accounts.addresses(read, session.account_id)
     return await page(here, "account.html", orders=recent, addresses=addresses)
 
@@ -115,10 +116,7 @@ async def list_orders(request: AnyRequest, shop: Shop, session: Session | None) 
     here = await visit(request, shop, session)
     if session is None:
         return see_other(here, "/login?next=/account/orders")
-    async with shop.database.read() as read:
-        found, following = await orders.list_of(
-            read, session.shopper_id, after=request.query_params.get("after") or None, limit=PAGE_LENGTH
-        )
+    found, following = await my_orders(shop, session, after=request.query_params.get("after") or None, limit=PAGE_LENGTH)
     next_page = f"/account/orders?{urlencode({'after': following})}" if following else ""
     return await page(here, "orders.html", orders=found, next_page=next_page)
 

@@ -16,7 +16,7 @@ from securecart.catalog import PricedItem
 from securecart.errors import BadInput, CartChanged, Forbidden
 from securecart.sessions import Session
 from securecart.values import Line, Money
-from securecart.web.shoppers import COOKIE
+from securecart.web.shoppers import COOKIE, let_go_of_bought
 from securecart.web.storefront import forms
 from securecart.web.storefront.pages import AnyRequest, Visit, answer, by_htmx, frame, page, render, see_other, visit
 
@@ -77,6 +77,7 @@ async def add(request: AnyRequest, shop: Shop, session: Session | None) -> Respo
     if item is None or not quantity:
         return await _refuse(here, "Choose a product." if item is None else f"Choose a quantity from 1 to {QUANTITY_MAX}.")
     shopper = await here.need_session()
+    await let_go_of_bought(shop, shopper)
     try:
         here.cart = await carts.add(shop.dynamodb, shopper.shopper_id, Line(sku, quantity), days=shop.settings.cart_days)
     except (BadInput, CartChanged) as error:

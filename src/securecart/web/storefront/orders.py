@@ -9,6 +9,7 @@ from litestar.params import FromPath
 
 from securecart import checkout, orders
 from securecart.app import Shop
+from securecart.checkout import marks
 from securecart.errors import OrderStateConflict
 from securecart.sessions import Session
 from securecart.web.storefront.cart import Notice
@@ -32,9 +33,10 @@ async def cancel(request: AnyRequest, shop: Shop, session: Session | None, numbe
     if session is None:
         return see_other(here, f"/login?next=/orders/{number}")
     try:
-        await checkout.cancel(shop.till, number, shopper_id=session.shopper_id, key=f"page-{number}")
+        order = await checkout.cancel(shop.till, number, shopper_id=session.shopper_id, key=f"page-{number}")
     except OrderStateConflict as error:
         return await _show(here, session, number, Notice(error.message, "bad"), status=error.status)
+    await marks.leave(shop.cache, session.shopper_id, order)
     return see_other(here, f"/orders/{number}")
 
 

@@ -12,12 +12,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from litestar import Request, Response
 from litestar.enums import MediaType
 
-from securecart import carts, catalog, sessions
+from securecart import catalog, sessions
 from securecart.app import Shop
 from securecart.carts import Cart
 from securecart.errors import StoreAway
 from securecart.sessions import Session
-from securecart.web.shoppers import cookie_of
+from securecart.web.shoppers import cart_of, cookie_of
 from securecart.web.storefront.assets import address_of
 from securecart.web.storefront.countries import COUNTRIES
 
@@ -81,7 +81,7 @@ class Visit:
     async def load_cart(self) -> Cart:
         """What the shopper holds; nothing without a session."""
         if self.session is not None:
-            self.cart = await carts.load(self.shop.dynamodb, self.session.shopper_id)
+            self.cart = await cart_of(self.shop, self.session)
         return self.cart
 
 

@@ -1,0 +1,52 @@
+"""A shopper's orders: from the order history where that is fresh, from the orders database where it is not.
+
+Both answer the same pages with the same cursors, so a shopper may leaf from one into the other without noticing.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import Counter
+
+from securecart import orders
+from securecart.app import Shop
+from securecart.checkout import marks
+from securecart.errors import StoreAway
+from securecart.orders import OrderSummary, history
+from securecart.sessions import Session
+
+__all__ = ["my_orders"]
+
+READER = "history"
+
+_asked = Counter("securecart_order_lists_total", "Lists of a shopper's orders, by where they came from.", ["source"])
+_from_history, _from_database = _asked.labels("history"), _asked.labels("database")
+
+Page = tuple[list[OrderSummary], str | None]
+
+
+async def my_orders(shop: Shop, session: Session, *, after: str | None, limit: int) -> Page:
+    """A page of the shopper's orders, newest first, and the cursor of the next; what the shopper just did is in it."""
+    if await _is_fresh(shop):
+        try:
+            page = await history.list_of(shop.dynamodb, session.shopper_id, after=after, limit=limit)
+            if after is not None or await _shows_latest(shop, session, page):
+                _from_history.inc()
+                return page
+        except StoreAway:
+            pass  # the orders database knows as well
+    _from_database.inc()
+    async with shop.database.read() as read:
+        return await orders.list_of(read, session.shopper_id, after=after, limit=limit)
+
+
+async def _is_fresh(shop: Shop) -> bool:
+    """Whether the history's reader has begun and is not further behind than the setting allows."""
+    seen = await shop.lookout.look()
+    standing = seen.get(READER) if seen else None
+    return standing is not None and standing.passed is not None and standing.behind_seconds <= shop.settings.history_lag_seconds
+
+
+async def _shows_latest(shop: Shop, session: Session, page: Page) -> bool:
+    """Whether the page shows what this shopper did last, as it was then."""
+    mark = await marks.look(shop.cache, session.shopper_id)
+    return mark is None or any((one.number, one.status) == (mark.number, mark.status) for one in page[0])
