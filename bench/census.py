@@ -1,4 +1,4 @@
-"""What one journey costs the stores: calls to DynamoDB by kind, and SQL statements.
+"""What one journey costs the stores: items written to and read from DynamoDB, and SQL statements.
 
 A web process of its own is started whose calls to DynamoDB go through a counting proxy; a single caller plays
 the journey against it, while PostgreSQL counts statements by itself.
@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 
 import aiohttp
 import asyncpg
+import msgspec
 from aiohttp import web
 
 from bench import harness
@@ -25,7 +26,7 @@ from securecart.stores.postgres import statements_of
 __all__ = ["calls_of"]
 
 SQL = statements_of("bench")
-WRITES = frozenset({"PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems", "BatchWriteItem"})
+SINGLE = frozenset({"PutItem", "UpdateItem", "DeleteItem"})
 SECONDS = 1.0
 
 
@@ -41,11 +42,32 @@ async def calls_of(shop: RunningShop, plan: Plan) -> dict[str, float]:
         after = await _statements(shop)
     if not journeys:
         raise BenchFailed(problem="no journey was finished while its calls were counted.")
-    writes = sum(count for action, count in counted.items() if action in WRITES)
-    figures = {"dynamodb_writes": writes, "dynamodb_reads": counted.total() - writes}
+    figures = figures_of(counted)
     if before is not None and after is not None:
         figures["sql_statements"] = after - before
-    return {f"{name}_per_journey": round(count / journeys, 1) for name, count in figures.items()}
+    return {f"{name}_per_journey": round(count / journeys, 2) for name, count in figures.items()}
+
+
+def figures_of(counted: Mapping[str, int]) -> dict[str, int]:
+    """Items written and read: one by one, in batches and in transactions."""
+    writes = {
+        "dynamodb_single_writes": sum(count for action, count in counted.items() if action in SINGLE),
+        "dynamodb_batched_writes": counted.get("BatchWriteItem", 0),
+        "dynamodb_transacted_writes": counted.get("TransactWriteItems", 0),
+    }
+    written = sum(writes.values())
+    return {"dynamodb_writes": written, **writes, "dynamodb_reads": sum(counted.values()) - written}
+
+
+def items_in(action: str, body: bytes) -> int:
+    """How many items a call writes or reads."""
+    if action == "BatchWriteItem":
+        return sum(len(wanted) for wanted in msgspec.json.decode(body)["RequestItems"].values())
+    if action == "BatchGetItem":
+        return sum(len(wanted["Keys"]) for wanted in msgspec.json.decode(body)["RequestItems"].values())
+    if action in {"TransactWriteItems", "TransactGetItems"}:
+        return len(msgspec.json.decode(body)["TransactItems"])
+    return 1
 
 
 @contextlib.asynccontextmanager
@@ -53,11 +75,12 @@ async def _proxy(target: str, counted: Counter[str]) -> AsyncIterator[str]:
     async with aiohttp.ClientSession() as session:
 
         async def forward(request: web.Request) -> web.Response:
-            counted[request.headers.get("X-Amz-Target", "").rpartition(".")[2]] += 1
+            action, body = request.headers.get("X-Amz-Target", "").rpartition(".")[2], await request.read()
+            counted[action] += items_in(action, body)
             headers = {name: value for name, value in request.headers.items() if name.lower() != "content-length"}
-            async with session.post(target, data=await request.read(), headers=headers) as answer:
-                body = await answer.read()
-            return web.Response(body=body, status=answer.status, content_type="application/x-amz-json-1.0")
+            async with session.post(target, data=body, headers=headers) as answer:
+                said = await answer.read()
+            return web.Response(body=said, status=answer.status, content_type="application/x-amz-json-1.0")
 
         application = web.Application()
         application.router.add_post("/", forward)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncpg
 import pytest
 
-from bench import harness, limits
+from bench import ceiling, harness, limits
 from bench.harness import Options, RunningShop
 from securecart.settings import Settings
 from securecart.stores import dynamodb
+
+BRIEF = Options(seconds=0.3, connections=2, warm_up_s=0)
 
 
 @pytest.fixture
@@ -16,30 +18,36 @@ def running(engines: Settings) -> RunningShop:
     return RunningShop(engines, {})
 
 
-async def test_bare_orders_are_paid_by_the_rooms_statements_and_taken_away_again(running: RunningShop) -> None:
-    connection = await asyncpg.connect(running.settings.postgres_url)
-    async with limits.bare_sql(running):
-        load = await harness.generate(limits.order_plan(running, Options(seconds=0.3, connections=2, warm_up_s=0)))
-        paid = await connection.fetchval("SELECT count(*) FROM orders WHERE shopper_id = $1 AND status = 'paid'", limits.SHOPPER)
-        sold = await connection.fetchval("SELECT sum(sold) FROM stock WHERE sku LIKE 'BENCH-%'")
-        held = await connection.fetchval("SELECT count(*) FROM reservation WHERE sku LIKE 'BENCH-%'")
-    assert paid >= len(load.took_ns["order"]) > 0
-    assert (sold, held) == (limits.LINES * paid, 0)
-    for table, name in (
-        ("orders", "shopper_id = 'bench:bare-sql'"),
-        ("stock", "sku LIKE 'BENCH-%'"),
-        ("allocation", "sku LIKE 'BENCH-%'"),
-    ):
-        assert await connection.fetchval(f"SELECT count(*) FROM {table} WHERE {name}") == 0
-    await connection.close()
+@pytest.mark.parametrize(("hot", "lines"), [(False, ceiling.LINES), (True, 1)])
+async def test_the_raw_ceiling_sells_by_the_shops_own_transactions_in_tables_of_its_own(
+    running: RunningShop, *, hot: bool, lines: int
+) -> None:
+    owner = await asyncpg.connect(running.settings.postgres_owner_url)
+    before = await owner.fetchrow("SELECT count(*), (SELECT count(*) FROM event) AS events FROM orders")
+    async with ceiling.copied_tables(running):
+        load = await harness.generate(ceiling.ceiling_plan(running, BRIEF, hot=hot, group_most=256, callers=8))
+        await owner.execute(f"SET search_path = {ceiling.SCHEMA}")
+        paid = await owner.fetchval("SELECT count(*) FROM orders WHERE status = 'paid'")
+        events = await owner.fetchval("SELECT count(*) FROM event")
+        stock = await owner.fetchrow("SELECT sum(sold), sum(reserved), count(*) FILTER (WHERE sold > 0) AS skus FROM stock")
+        await owner.execute("RESET search_path")
+    assert paid == events >= len(load.took_ns["order"]) > 0
+    assert stock is not None
+    assert tuple(stock)[:2] == (lines * paid, 0)
+    assert (stock["skus"] == 1) == hot
+    assert await owner.fetchrow("SELECT count(*), (SELECT count(*) FROM event) AS events FROM orders") == before
+    assert not await owner.fetchval("SELECT count(*) FROM pg_namespace WHERE nspname = $1", ceiling.SCHEMA)
+    await owner.close()
 
 
-async def test_bare_writes_have_a_table_only_while_they_last(running: RunningShop) -> None:
+@pytest.mark.parametrize(("scenario", "items"), [("puts", 1), ("batches", limits.BATCH), ("transactions", limits.TRANSACTION)])
+async def test_bare_writes_have_a_table_only_while_they_last(running: RunningShop, scenario: str, items: int) -> None:
     chosen = running.settings
     tables = await dynamodb.connect(chosen.dynamodb_url, region=chosen.dynamodb_region, prefix=chosen.dynamodb_prefix)
     async with limits.bare_table(running):
-        load = await harness.generate(limits.write_plan(running, Options(seconds=0.3, connections=2, warm_up_s=0)))
-        written = [item async for item in tables.client.table(tables.name_of(limits.TABLE)).scan()]
-    assert len(written) >= len(load.took_ns["write"]) > 0
+        load = await harness.generate(limits.write_plan(running, BRIEF, scenario))
+        written = len([item async for item in tables.client.table(tables.name_of(limits.TABLE)).scan()])
+    assert written >= items * len(load.took_ns["write"]) > 0
+    assert written % items == 0
     assert not await tables.client.table(tables.name_of(limits.TABLE)).exists()
     await tables.close()

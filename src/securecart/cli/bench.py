@@ -78,14 +78,15 @@ def cart(
 def checkout(
     home: Home = None,
     as_json: Json = False,
-    seconds: Seconds = 5.0,
-    connections: Annotated[int, typer.Option("--connections", min=1, help="Shoppers at once.")] = 16,
-    rounds: Rounds = 3,
-    warm_up: WarmUp = 6.0,
+    seconds: Seconds = 3.0,
+    connections: Annotated[int, typer.Option("--connections", min=1, help="Shoppers at once in whole journeys.")] = 16,
+    rounds: Rounds = 2,
+    warm_up: WarmUp = 1.0,
+    seed: Seed = 1,
     keep: Keep = False,
 ) -> None:
-    """Whole journeys from a new cart to a paid order, beside the bare SQL and DynamoDB's own write rate."""
-    _run("checkout", home, as_json, keep, seconds=seconds, connections=connections, rounds=rounds, warm_up_s=warm_up)
+    """Buying carts that are there, grouped and not, spread and on one SKU; whole journeys; each beside its limit."""
+    _run("checkout", home, as_json, keep, seconds=seconds, connections=connections, rounds=rounds, warm_up_s=warm_up, seed=seed)
 
 
 @app.command()
