@@ -75,7 +75,10 @@ async def buy_at_toy(carts: list[tuple[str, str, int]], *, status: str = "paid",
     """Two callers buy these carts, for at most ten seconds, at a shop that answers every order alike."""
     answer = msgspec.json.encode({"number": "SC-1", "status": status, "total": {"amount_minor": total}})
 
+    serving: list[asyncio.Task[Any] | None] = []
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.append(asyncio.current_task())
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -83,6 +86,8 @@ async def buy_at_toy(carts: list[tuple[str, str, int]], *, status: str = "paid",
                 await asyncio.sleep(0.005)
                 writer.write(b"HTTP/1.1 201 Created\r\nContent-Length: %d\r\n\r\n" % len(answer) + answer)
         writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     arguments = {"url": f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", "headers": {}, "carts": carts}
@@ -90,7 +95,7 @@ async def buy_at_toy(carts: list[tuple[str, str, int]], *, status: str = "paid",
         return await harness.generate(Plan("bench.placing:buy", 2, 0.0, 10.0, arguments))
     finally:
         server.close()
-        await server.wait_closed()
+        await asyncio.gather(*(task for task in serving if task))
 
 
 async def test_a_round_ends_early_when_every_cart_is_bought_once() -> None:
