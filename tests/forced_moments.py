@@ -2,24 +2,26 @@
 
 A `Moment` is a point in the code that a test stops at and lets go on. A `Bystander` is a connection of its own to the
 orders database: it holds rows, sees who waits for whom, and ends others. A `HeldGateway` is the real sandbox gateway with
-moments around each charge. A `DeafDatabase` commits, and loses the news of it.
+moments around each charge, and an ear for notices. A `DeafDatabase` commits, and loses the news of it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import asyncpg
+import msgspec
 
 from securecart import orders
 from securecart.app import Shop
 from securecart.checkout import Till
 from securecart.errors import GatewayAway, StoreAway
 from securecart.orders import NewOrder
-from securecart.payments import Charge, Gateway
+from securecart.payments import Charge, Gateway, Notice
 from securecart.payments.model import Refunded
 from securecart.settings import Settings
 from securecart.stores.postgres import Database, Read, Transaction
@@ -157,6 +159,10 @@ class HeldGateway:
             raise GatewayAway(store="card gateway", retry_after=2)
         return await self._gateway.refund(*asked, **more)
 
+    def notice(self, body: bytes, _signature: str) -> Notice:
+        """A notice as a gateway would send it; the sandbox sends none."""
+        return msgspec.json.decode(body, type=Notice)
+
     def __getattr__(self, name: str) -> Any:
         """Everything else as the gateway does it."""
         return getattr(self._gateway, name)
@@ -188,6 +194,11 @@ class DeafDatabase(Database):
         if self.deaf:
             self.deaf -= 1
             raise StoreAway(store="orders database", retry_after=1)
+
+
+def a_notice(number: str, kind: str = "payment.changed") -> bytes:
+    """A new notice about an order's payment, as `HeldGateway` reads it."""
+    return msgspec.json.encode(Notice(secrets.token_hex(8), kind, number))
 
 
 def a_till(shop: Shop, *, gateway: HeldGateway | None = None, database: Database | None = None, group_most: int = 256) -> Till:

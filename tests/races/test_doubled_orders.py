@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 
-from securecart import carts, checkout
+from securecart import carts, checkout, payments
 from securecart.app import Shop
 from securecart.checkout.model import Settlement
 from securecart.errors import CartBought
@@ -15,9 +16,9 @@ from securecart.orders import Order
 from securecart.payments import Charge
 from securecart.sessions import Session
 from securecart.values import Line
-from tests.forced_moments import Bystander, HeldGateway, Moment, a_till
+from tests.forced_moments import Bystander, HeldGateway, Moment, a_notice, a_till
 from tests.orders_for_tests import a_new_order, a_product
-from tests.shopping import a_buyer, buy, captured, find, orders_of, overdue, stock_of
+from tests.shopping import a_buyer, buy, captured, fill, find, orders_of, overdue, stock_of
 
 PAID, EXPIRED = Charge(status="captured", id="pay_1"), Charge(status="declined", id="pay_1", decline_reason="expired")
 BOUGHT_ONCE = ["pending", "paid"]
@@ -103,6 +104,30 @@ async def test_one_key_sent_to_several_processes_at_once_opens_one_order(shop: S
     assert await stock_of(shop, sku) == (1, 0, 9)
 
 
+async def test_one_key_with_a_cart_that_changed_meanwhile_opens_one_order(
+    shop: Shop, bystander: Bystander, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same, where the cart does not tell: the first request has written its order, and the retry reads another cart."""
+    sku, other = await a_product(shop.database, stock=10), await a_product(shop.database, stock=10)
+    shopper = await a_buyer(shop, sku)
+    written, expect = Moment(), payments.expect
+
+    async def stopped(*arguments: Any, **more: Any) -> None:
+        await written.stop()
+        await expect(*arguments, **more)
+
+    monkeypatch.setattr(payments, "expect", stopped)
+    first = asyncio.ensure_future(buy(shop, shopper, till=a_till(shop)))
+    await written.come()
+    await fill(shop, shopper, Line(other, 5))
+    again = asyncio.ensure_future(buy(shop, shopper, till=a_till(shop)))
+    await bystander.until_waiting(1)
+    written.opened.set()
+    assert (await first).number == (await again).number
+    assert await orders_of(shop, shopper) == [(await first).number]
+    assert [await stock_of(shop, one) for one in (sku, other)] == [(1, 0, 9), (0, 0, 10)]
+
+
 async def test_the_buyer_who_never_returns_has_bought_all_the_same(shop: Shop) -> None:
     """https://github.com/medusajs/medusa/issues/13301: the order was only to be made when the buyer came back: 1 in 20 lost."""
     sku = await a_product(shop.database, stock=5)
@@ -134,6 +159,29 @@ async def test_the_gateways_word_from_two_sides_counts_once(shop: Shop) -> None:
     assert await stock_of(shop, sku) == (2, 0, 3)
     charged.opened.set()
     await assert_bought_once(shop, shopper, await request, sku, (2, 0, 3))
+
+
+@pytest.mark.parametrize("comes", ["before the answer", "after the answer", "twice at once"])
+async def test_a_notice_of_the_payment_and_the_request_make_one_order_and_one_capture(shop: Shop, comes: str) -> None:
+    """https://github.com/medusajs/medusa/issues/13301: the webhook against the confirmation; double captures, lost orders."""
+    sku = await a_product(shop.database, stock=5)
+    shopper = await a_buyer(shop, sku, 2)
+    charged = Moment(open_=comes == "after the answer")
+    till = a_till(shop, gateway=HeldGateway(shop, after=charged))
+    request = asyncio.ensure_future(buy(shop, shopper, till=till))
+    await charged.come()
+    if comes == "after the answer":
+        await request
+    (number,) = await orders_of(shop, shopper)
+    notice = a_notice(number)
+    for _ in range(2):  # and it comes again, as notices do
+        times = 3 if comes == "twice at once" else 1
+        await asyncio.gather(*(checkout.hear(a_till(shop, gateway=HeldGateway(shop)), notice, "") for _ in range(times)))
+        assert await stock_of(shop, sku) == (2, 0, 3)
+    charged.opened.set()
+    await assert_bought_once(shop, shopper, await request, sku, (2, 0, 3))
+    async with shop.database.read() as read:
+        assert await read.fetchval("SELECT count(*) FROM gateway_notice WHERE id = $1", msgspec.json.decode(notice)["id"]) == 1
 
 
 @pytest.mark.parametrize("second", [PAID, EXPIRED], ids=["same word", "another word"])

@@ -13,7 +13,7 @@ from securecart import carts, checkout
 from securecart.app import Shop
 from securecart.errors import OutOfStock
 from securecart.values import Line
-from tests.forced_moments import Bystander, DeafDatabase, HeldGateway, Moment, a_till
+from tests.forced_moments import Bystander, DeafDatabase, HeldGateway, Moment, a_notice, a_till
 from tests.orders_for_tests import a_product
 from tests.shopping import a_buyer, buy, captured, find, orders_of, overdue, stock_of
 
@@ -31,6 +31,18 @@ async def test_a_refused_payment_that_nobody_heard_of_does_not_leave_the_order_p
     assert await stock_of(shop, sku) == (0, 0, 5)
     assert (await carts.load(shop.dynamodb, shopper.shopper_id)).lines == (Line(sku, 2),)
     assert (await buy(shop, shopper, "another try")).status == "paid"
+
+
+async def test_a_notice_of_a_failed_payment_ends_the_order(shop: Shop) -> None:
+    """https://github.com/medusajs/medusa/issues/16398, at the webhook's door: heard at once, and no sweeper needed."""
+    sku = await a_product(shop.database, stock=5)
+    shopper = await a_buyer(shop, sku, 2)
+    till = a_till(shop, gateway=HeldGateway(shop, loses=True))
+    order = await buy(shop, shopper, till=till, token="tok_declined")
+    assert order.status == "pending"
+    await checkout.hear(till, a_notice(order.number, "payment.failed"), "")
+    assert [change.status for change in (await find(shop, order.number)).changes] == ["pending", "declined"]
+    assert await stock_of(shop, sku) == (0, 0, 5)
 
 
 async def test_what_a_buyer_is_paying_for_is_sold_to_nobody_else(shop: Shop) -> None:
