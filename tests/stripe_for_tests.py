@@ -60,7 +60,7 @@ class Edge:
     """The address that the shop takes for Stripe's."""
 
     def __init__(self) -> None:
-        self.port, self._stripe_port = free_port(socket.AF_INET), free_port(socket.AF_INET6)
+        self.port, self._stripe_port = free_port(), free_port(socket.AF_INET6)
         self.url = f"http://127.0.0.1:{self.port}"
         self.door = ""  # where notices are delivered
         self.calls: list[str] = []
@@ -252,7 +252,7 @@ def a_notice(kind: str, reference: str, **options: Any) -> Notice:
     return sign(msgspec.json.encode(event), **options)
 
 
-def free_port(family: int) -> int:
+def free_port(family: int = socket.AF_INET) -> int:
     """A port that nobody listens on, on loopback."""
     with socket.socket(family, socket.SOCK_STREAM) as listener:
         listener.bind(("::1" if family == socket.AF_INET6 else "127.0.0.1", 0))
