@@ -13,6 +13,7 @@ __all__ = [
     "OrderCancelled",
     "OrderDeclined",
     "OrderEvent",
+    "OrderPaid",
     "OrderPlaced",
     "OrderRefunded",
     "OrderShipped",
@@ -45,6 +46,10 @@ class OrderDeclined(OrderEvent, frozen=True, tag="order_declined"):
     """The card was declined, or no payment came in time; the stock is free again."""
 
 
+class OrderPaid(OrderEvent, frozen=True, tag="order_paid"):
+    """Money that was only promised when the order was placed is the shop's now."""
+
+
 class OrderShipped(OrderEvent, frozen=True, tag="order_shipped"):
     """The goods left the house."""
 
@@ -72,4 +77,14 @@ class ProductsChanged(Struct, frozen=True, tag_field="kind", tag="products_chang
     skus: tuple[str, ...]
 
 
-Event = OrderPlaced | OrderWaits | OrderDeclined | OrderShipped | OrderCancelled | OrderRefunded | StockChanged | ProductsChanged
+Event = (
+    OrderPlaced
+    | OrderWaits
+    | OrderDeclined
+    | OrderPaid
+    | OrderShipped
+    | OrderCancelled
+    | OrderRefunded
+    | StockChanged
+    | ProductsChanged
+)

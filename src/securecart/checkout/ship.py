@@ -9,7 +9,7 @@ from __future__ import annotations
 from securecart import inventory, orders, payments
 from securecart.checkout.till import Till
 from securecart.errors import GatewayAway, OrderStateConflict
-from securecart.events import OrderCancelled, OrderShipped
+from securecart.events import OrderCancelled, OrderPaid, OrderShipped
 from securecart.orders import Order, Record
 from securecart.payments import Charge, OpenRefund, Wanted
 from securecart.stores.postgres import Transaction
@@ -74,9 +74,10 @@ async def keep_word(tx: Transaction, order: Record, charge: Charge, *, ships: bo
         await orders.change(tx, order.id, order.status, "The promised payment was given up; nothing was charged.")
     elif taken and ships:
         await orders.change(tx, order.id, "paid", "Payment received, and the goods are on their way.", shipped=True)
-        await event_log.publish(tx, [OrderShipped(order.id, order.shopper_id)])
+        await event_log.publish(tx, [OrderPaid(order.id, order.shopper_id), OrderShipped(order.id, order.shopper_id)])
     elif taken:
         await orders.change(tx, order.id, "paid", "Payment received; it was captured at the gateway.")
+        await event_log.publish(tx, [OrderPaid(order.id, order.shopper_id)])
     else:
         note = "The promised payment has ended at the gateway; nothing was charged, and the goods are back in stock."
         await inventory.restock(tx, order.id)

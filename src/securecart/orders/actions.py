@@ -139,9 +139,9 @@ async def paying(read: Read, number: str) -> Paying | None:
     return await one(read, SQL["find_paying"], Paying, number)
 
 
-async def overdue(read: Read, *, limit: int) -> list[Paying]:
-    """Pending orders whose payment should be known by now, the longest waiting first."""
-    return await rows(read, SQL["overdue_orders"], Paying, limit)
+async def overdue(read: Read, gateway: str, *, limit: int) -> list[Paying]:
+    """Pending orders whose payment through this gateway should be known by now, the longest waiting first."""
+    return await rows(read, SQL["overdue_orders"], Paying, limit, gateway)
 
 
 async def bought_carts(read: Read, order_ids: Sequence[int]) -> list[BoughtCart]:

@@ -154,14 +154,15 @@ FROM orders
 WHERE number = $1;
 
 -- name: overdue_orders
--- At most $1 pending orders whose payment should be known by now, the longest waiting first.
+-- At most $1 pending orders whose payment through gateway $2 should be known by now, the longest waiting first.
 SELECT
     orders.id, orders.number, orders.shopper_id, orders.status, orders.cart_version, orders.cart_change, orders.placed_at,
     orders.currency, orders.total_minor,
     (SELECT jsonb_agg(jsonb_build_object('sku', sku, 'quantity', quantity)) FROM order_line WHERE order_id = orders.id) AS lines
 FROM orders
-WHERE status = 'pending' AND pending_until < now()
-ORDER BY pending_until
+JOIN payment ON payment.order_id = orders.id AND payment.gateway = $2
+WHERE orders.status = 'pending' AND orders.pending_until < now()
+ORDER BY orders.pending_until
 LIMIT $1;
 
 -- name: bought_carts

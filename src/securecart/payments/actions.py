@@ -49,9 +49,9 @@ async def want(tx: Transaction, order_id: int, decision: Decision) -> Wanted | N
     return await one(tx, SQL["want"], Wanted, order_id, decision)
 
 
-async def unfinished(read: Read, *, older_than_s: float, limit: int) -> list[Wanted]:
-    """Decisions about promised money that the gateway has not confirmed, oldest first."""
-    return await rows(read, SQL["unfinished"], Wanted, older_than_s, limit)
+async def unfinished(read: Read, gateway: str, *, older_than_s: float, limit: int) -> list[Wanted]:
+    """Decisions about promised money that this gateway has not confirmed, oldest first."""
+    return await rows(read, SQL["unfinished"], Wanted, older_than_s, limit, gateway)
 
 
 async def keep_promise(tx: Transaction, order_id: int, charge: Charge) -> bool:
@@ -106,6 +106,6 @@ async def forget_notices(tx: Transaction, *, older_than_days: int) -> None:
     await tx.execute(SQL["forget_notices"], older_than_days)
 
 
-async def unfinished_refunds(read: Read, *, older_than_s: float, limit: int) -> list[OpenRefund]:
-    """Refunds that were decided a while ago and never confirmed, oldest first."""
-    return await rows(read, SQL["unfinished_refunds"], OpenRefund, older_than_s, limit)
+async def unfinished_refunds(read: Read, gateway: str, *, older_than_s: float, limit: int) -> list[OpenRefund]:
+    """Refunds that were decided a while ago and that this gateway never confirmed, oldest first."""
+    return await rows(read, SQL["unfinished_refunds"], OpenRefund, older_than_s, limit, gateway)

@@ -29,11 +29,11 @@ WHERE payment.order_id = $1 AND orders.id = payment.order_id
 RETURNING payment.order_id, orders.number, payment.gateway_id, payment.amount_minor, payment.currency, payment.wanted AS decision;
 
 -- name: unfinished
--- At most $2 decisions about promised money that are older than $1 seconds and not confirmed, oldest first.
+-- At most $2 decisions about money promised by gateway $3 that are older than $1 seconds and not confirmed, oldest first.
 SELECT payment.order_id, orders.number, payment.gateway_id, payment.amount_minor, payment.currency, payment.wanted AS decision
 FROM payment
 JOIN orders ON orders.id = payment.order_id
-WHERE payment.wanted IS NOT NULL AND payment.wanted_at < now() - make_interval(secs => $1)
+WHERE payment.wanted IS NOT NULL AND payment.wanted_at < now() - make_interval(secs => $1) AND payment.gateway = $3
 ORDER BY payment.wanted_at
 LIMIT $2;
 
@@ -114,11 +114,11 @@ SELECT EXISTS (SELECT FROM gateway_notice WHERE gateway = $1 AND id = $2);
 DELETE FROM gateway_notice WHERE seen_at < now() - make_interval(days => $1);
 
 -- name: unfinished_refunds
--- At most $2 refunds that are decided since $1 seconds but not confirmed, oldest first.
+-- At most $2 refunds through gateway $3 that are decided since $1 seconds but not confirmed, oldest first.
 SELECT
     refund.id, payment.order_id, payment.gateway_id, refund.amount_minor, payment.currency, refund.reason, false AS done
 FROM refund
 JOIN payment ON payment.id = refund.payment_id
-WHERE refund.status = 'pending' AND refund.created_at < now() - make_interval(secs => $1)
+WHERE refund.status = 'pending' AND refund.created_at < now() - make_interval(secs => $1) AND payment.gateway = $3
 ORDER BY refund.id
 LIMIT $2;
