@@ -20,6 +20,7 @@
     ├── TooManyRequests                 429
     ├── TooBusy                         503
     ├── StoreAway                       503
+    │   ├── StoreBusy
     │   └── GatewayAway
     └── OperatorError                   (for the command line: says what to do next)
         ├── EngineFailed
@@ -160,6 +161,10 @@ class StoreAway(SecureCartError):
     """The {store} cannot be reached at the moment; try again in a few seconds."""
 
     status = 503
+
+
+class StoreBusy(StoreAway):
+    """The {store} is busy with the very rows that this needs; nothing was changed. Try again in a moment."""
 
 
 class GatewayAway(StoreAway):

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Generic, TypeVar
 
 __all__ = ["Grouped"]
 
@@ -42,9 +42,7 @@ class Grouped(Generic[Ask, Answer]):
         self._waiting.append((ask, answer))
         if self._serving < self._at_once:
             self._serving += 1
-            task = asyncio.create_task(self._serve())
-            self._tasks.add(task)  # the loop itself keeps only a weak hold on it
-            task.add_done_callback(self._tasks.discard)
+            self._begin(self._serve())
         return await answer
 
     async def _serve(self) -> None:
@@ -57,31 +55,42 @@ class Grouped(Generic[Ask, Answer]):
     async def _serve_all(self) -> None:
         while self._waiting:
             group = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
-            asks = [ask for ask, _ in group]
             try:
-                answers = await self._together(asks)
+                answers = await self._work([ask for ask, _ in group])
+            except Exception as error:  # noqa: BLE001 - whoever asked gets it
+                if len(group) == 1:
+                    _tell(group[0][1], error)
+                    continue
+                for ask, answer in group:  # beside the groups that come, so that nobody waits for the one that is slow
+                    self._begin(self._serve_alone(ask, answer))
             except BaseException:
                 for _, answer in group:
                     answer.cancel()
                 raise
-            for (_, future), said in zip(group, answers, strict=True):
-                if future.done():
-                    continue  # the caller went away
-                if isinstance(said, Exception):
-                    future.set_exception(said)
-                else:
-                    future.set_result(said)
+            else:
+                for (_, answer), said in zip(group, answers, strict=True):
+                    _tell(answer, said)
 
-    async def _together(self, asks: Sequence[Ask]) -> Sequence[Answer | Exception]:
+    async def _serve_alone(self, ask: Ask, answer: asyncio.Future[Answer]) -> None:
         try:
-            return await self._work(asks)
-        except Exception as error:  # noqa: BLE001 - each caller gets it, or an answer
-            if len(asks) == 1:
-                return [error]
-        return await asyncio.gather(*(self._alone(ask) for ask in asks))
-
-    async def _alone(self, ask: Ask) -> Answer | Exception:
-        try:
-            return (await self._work([ask]))[0]
+            (said,) = await self._work([ask])
         except Exception as error:  # noqa: BLE001 - as above
-            return error
+            said = error
+        except BaseException:
+            answer.cancel()
+            raise
+        _tell(answer, said)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)  # the loop itself keeps only a weak hold on it
+        task.add_done_callback(self._tasks.discard)
+
+
+def _tell(answer: asyncio.Future[Answer], said: Answer | Exception) -> None:
+    if answer.done():
+        return  # the caller went away
+    if isinstance(said, Exception):
+        answer.set_exception(said)
+    else:
+        answer.set_result(said)

@@ -16,7 +16,7 @@ async def test_many_callers_at_once_wait_for_their_turn(engines: Settings) -> No
     await asyncio.gather(*(memory.put(name, name.encode(), seconds=60) for name in names))
     found = await asyncio.gather(*(memory.get(name) for name in names))
     assert found == [name.encode() for name in names]
-    await memory.put_many(dict.fromkeys(names, b"new"), seconds=60)
+    await asyncio.gather(*(memory.put(name, b"new", seconds=60) for name in names))
     assert await memory.get_many(names) == [b"new"] * 400
     await memory.drop(names)
     assert await memory.get_many(names[:3]) == [None] * 3

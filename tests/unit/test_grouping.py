@@ -93,6 +93,29 @@ async def test_one_poisoned_ask_fails_alone() -> None:
     assert kitchen.groups == [[0], [12, 13, 14], [12], [13], [14]]
 
 
+async def test_those_who_come_after_a_failed_group_do_not_wait_for_its_slowest() -> None:
+    kitchen = Kitchen()
+    kitchen.poison = {13}
+    slow = asyncio.Event()
+
+    async def cook(asks: Sequence[int]) -> Sequence[int | Exception]:
+        if list(asks) == [12]:
+            await slow.wait()
+        return await kitchen.cook(asks)
+
+    grouped = Grouped(cook, most=10, at_once=1)
+    first = await busy(kitchen, grouped)
+    held, choked = asyncio.create_task(grouped(12)), asyncio.create_task(grouped(13))
+    await asyncio.sleep(0)
+    kitchen.door.set()
+    with pytest.raises(ConnectionError):
+        await choked
+    assert [await first, await grouped(14)] == [0, 28]
+    assert not held.done()
+    slow.set()
+    assert await held == 24
+
+
 async def test_a_caller_who_goes_away_leaves_the_group_as_it_is() -> None:
     kitchen = Kitchen()
     grouped = Grouped(kitchen.cook, most=10, at_once=1)

@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from prometheus_client import Counter
 from valkey.asyncio import Valkey
 from valkey.exceptions import ValkeyError
+
+from securecart.grouping import Grouped
 
 __all__ = ["Cache", "connect"]
 
@@ -25,6 +27,7 @@ TIMEOUT_S = 0.25
 PAUSE_AFTER_FAILURE_S = 1.0
 CONNECTIONS_MAX = 32
 KEYS_A_CALL = 1_000
+GROUP_MAX = 500
 AWAY_NUMBER = -1
 AWAY = (ValkeyError, OSError, TimeoutError)
 
@@ -39,42 +42,22 @@ class Cache:
         self._away_until = 0.0
         # the client's pool raises when it is used up, which would look like a dead server; callers queue here instead
         self._turn = asyncio.Semaphore(CONNECTIONS_MAX)
-        self._wanted: list[tuple[str, asyncio.Future[bytes | None]]] = []
-        self._fetching: set[asyncio.Task[None]] = set()
+        # a call of the client costs more than all the rest of a look-up, so what is asked at the same time shares one
+        self._get: Grouped[str, bytes | None] = Grouped(self.get_many, most=GROUP_MAX)
+        self._put: Grouped[tuple[str, bytes, int], None] = Grouped(self._put_all, most=GROUP_MAX)
 
     async def get(self, key: str) -> bytes | None:
-        """The bytes kept under `key`, or None when there are none or the cache is away.
+        """The bytes kept under `key`, or None when there are none or the cache is away."""
+        return await self._get(key)
 
-        Keys that are asked for in the same turn of the event loop go out as one command: a call of the client
-        costs more than all the rest of a look-up.
-        """
-        loop = asyncio.get_running_loop()
-        found: asyncio.Future[bytes | None] = loop.create_future()
-        if not self._wanted:
-            loop.call_soon(self._fetch_wanted)
-        self._wanted.append((key, found))
-        return await found
-
-    async def get_many(self, keys: list[str]) -> list[bytes | None]:
+    async def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
         """The bytes kept under each key, in order, None where there are none."""
         nothing: list[bytes | None] = [None] * len(keys)
-        return await self._ask(lambda: self._client.mget(keys), nothing) if keys else nothing
+        return await self._ask(lambda: self._client.mget(list(keys)), nothing) if keys else nothing
 
     async def put(self, key: str, content: bytes, *, seconds: int) -> None:
         """Keep `content` for at most `seconds`."""
-        await self._ask(lambda: self._client.set(key, content, ex=seconds), None)
-
-    async def put_many(self, contents: Mapping[str, bytes], *, seconds: int) -> None:
-        """Keep each of the contents under its key for at most `seconds`, in one round trip."""
-
-        async def send() -> None:
-            async with self._client.pipeline(transaction=False) as pipeline:
-                for key, content in contents.items():
-                    pipeline.set(key, content, ex=seconds)
-                await pipeline.execute()
-
-        if contents:
-            await self._ask(send, None)
+        await self._put((key, content, seconds))
 
     async def drop(self, keys: Iterable[str | bytes]) -> bool:
         """Forget these keys; whether the server did."""
@@ -118,23 +101,15 @@ class Cache:
         """Close the connections."""
         await self._client.aclose()
 
-    def _fetch_wanted(self) -> None:
-        wanted, self._wanted = self._wanted, []
-        task = asyncio.create_task(self._fetch(wanted))
-        self._fetching.add(task)
-        task.add_done_callback(self._fetching.discard)
+    async def _put_all(self, asked: Sequence[tuple[str, bytes, int]]) -> Sequence[None]:
+        async def send() -> None:
+            async with self._client.pipeline(transaction=False) as pipeline:
+                for key, content, seconds in asked:
+                    pipeline.set(key, content, ex=seconds)
+                await pipeline.execute()
 
-    async def _fetch(self, wanted: list[tuple[str, asyncio.Future[bytes | None]]]) -> None:
-        try:
-            contents = await self.get_many([key for key, _ in wanted])
-        except Exception as error:  # noqa: BLE001 - those who wait for it raise it
-            for _, found in wanted:
-                if not found.done():
-                    found.set_exception(error)
-            return
-        for (_, found), content in zip(wanted, contents, strict=True):
-            if not found.done():  # whoever was cancelled does not wait any more
-                found.set_result(content)
+        await self._ask(send, None)
+        return [None] * len(asked)
 
     async def _ask(self, call: Callable[[], Awaitable[Any]], otherwise: T) -> T:
         """What the server answers to `call`, or `otherwise` while it is away."""

@@ -9,7 +9,7 @@ from typing import Any, NewType, TypeVar
 import asyncpg
 import msgspec
 
-from securecart.errors import BadInput, StoreAway
+from securecart.errors import BadInput, StoreAway, StoreBusy
 from securecart.stores.postgres.statements import Statement
 
 Connection = asyncpg.pool.PoolConnectionProxy
@@ -20,7 +20,8 @@ T = TypeVar("T")
 
 CONNECT_TIMEOUT_S = 3.0
 STATEMENT_TIMEOUT_S = 10.0
-SERVER_SETTINGS = {"timezone": "UTC", "application_name": "securecart"}
+# a row that somebody holds on to must not hold up a whole group of orders for longer than this
+SERVER_SETTINGS = {"timezone": "UTC", "application_name": "securecart", "lock_timeout": "3s"}
 
 # What a lost, refused or restarting server looks like from here.
 AWAY = (
@@ -34,6 +35,7 @@ AWAY = (
     asyncpg.InterfaceError,
 )
 
+BUSY = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
 UNSTORABLE = (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError)
 
 
@@ -80,6 +82,8 @@ class Database:
                 yield connection
         except AWAY as error:
             raise StoreAway(store="orders database", retry_after=2) from error
+        except BUSY as error:
+            raise StoreBusy(store="orders database", retry_after=1) from error
         except UNSTORABLE as error:
             raise BadInput(problem="The text holds a character that cannot be stored, such as NUL.") from error
 
