@@ -16,7 +16,7 @@ import aiohttp
 import msgspec
 import pytest
 
-from securecart import carts, checkout
+from securecart import carts, checkout, readers
 from securecart.app import Shop, open_shop
 from securecart.checkout import Pace, Till
 from securecart.errors import OrderStateConflict
@@ -72,7 +72,8 @@ class Story:
         return await self.edge.deliver(await self.edge.notice(kind, await self.number()))
 
     async def ends(self, status: str, *, intent: str, refunded: int = 0) -> Order:
-        """The order, once it is seen that there is one order, one intent in this state, and stock and money that fit."""
+        """The order, once it is seen that there is one order, one intent in this state, and stock, cart and money that fit."""
+        await readers.catch_up(self.shop.stores)
         order = await find(self.shop, await self.number())
         (one,) = await self.edge.intents(order.number)
         bought = status in {"paid", "authorised"}
@@ -156,7 +157,8 @@ async def story(stripe_shop: Shop, edge: Edge, log: Path) -> Story:
 def on_shipment(story: Story) -> Story:
     """The same in a shop that takes the money when the goods leave the house."""
     shop = story.shop
-    story.till = Till(shop.database, shop.dynamodb, shop.till.gateway, Pace(30, captures_at_once=False))
+    pace = Pace(30, captures_at_once=False)
+    story.till = Till(shop.database, shop.dynamodb, shop.cache, shop.till.gateway, shop.till.intake, pace)
     return story
 
 
