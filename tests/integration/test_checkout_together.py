@@ -285,7 +285,7 @@ async def test_the_victim_of_a_deadlock_is_done_again(shop: Shop, bystander: Bys
     await bystander.let_go()
     assert what(await asked) == ["opened", "opened"]
     assert await written(shop, *wishes) == [(1, 1, 2, 1), ONCE]
-    assert (database.failures, database.commits) == (["DeadlockDetectedError"], 2)
+    assert (database.failures, database.commits) == (["StoreBusy"], 2)
 
 
 async def test_two_groups_that_wait_for_each_others_keys_both_end(shop: Shop, bystander: Bystander) -> None:
@@ -305,7 +305,7 @@ async def test_two_groups_that_wait_for_each_others_keys_both_end(shop: Shop, by
     await bystander.let_go()
     outcomes = [one for each in await asyncio.gather(*asked) for one in each]
     assert sorted(what(outcomes)) == ["opened"] * 4 + ["there already"] * 2
-    assert database.failures == ["DeadlockDetectedError"]
+    assert database.failures == ["StoreBusy"]
     assert sorted(await written(shop, *mine, *theirs)) == [NOT_THERE] * 2 + [ONCE] * 4
 
 
