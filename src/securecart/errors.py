@@ -136,7 +136,7 @@ class TotalChanged(Conflict):
 
 
 class OrderStateConflict(Conflict):
-    """Order {number} is {status}; it cannot be {verb} now."""
+    """Order {number} is {state}; it cannot be {verb} now."""
 
 
 class PreconditionFailed(SecureCartError):

@@ -247,6 +247,51 @@ async def test_what_was_not_captured_cannot_be_refunded(gateway: Running) -> Non
     assert status == 422
 
 
+async def test_promised_money_is_taken_in_part_and_the_rest_is_given_up(gateway: Running) -> None:
+    promised = await gateway.charge(a_reference(), amount=1000, capture=False)
+    path = f"/v1/payments/{promised['id']}"
+    status, problem = await gateway.post(f"{path}/capture", {"amount_minor": 1001}, key="1")
+    assert (promised["status"], status, problem["field"]) == ("authorised", 422, "amount_minor")
+    status, taken = await gateway.post(f"{path}/capture", {"amount_minor": 600}, key="2")
+    assert (status, taken["status"], taken["amount_minor"]) == (200, "captured", 600)
+    assert (await gateway.post(f"{path}/refunds", {"amount_minor": 601}, key="3"))[0] == 422
+
+
+@pytest.mark.parametrize("verb", ["capture", "void"])
+async def test_what_was_not_promised_stays_as_it_is(gateway: Running, verb: str) -> None:
+    declined = await gateway.charge(a_reference(), "tok_declined")
+    status, payment = await gateway.post(f"/v1/payments/{declined['id']}/{verb}", {"amount_minor": 1}, key="1")
+    assert (status, payment["status"]) == (200, "declined")
+    assert (await gateway.post(f"/v1/payments/pay_unknown/{verb}", {"amount_minor": 1}, key="1"))[0] == 404
+
+
+async def test_taking_and_giving_up_at_once_end_with_one_of_them(gateway: Running) -> None:
+    for _ in range(5):
+        promised = await gateway.charge(a_reference(), capture=False)
+        path = f"/v1/payments/{promised['id']}"
+        answers = await asyncio.gather(
+            gateway.post(f"{path}/capture", {"amount_minor": 1000}, key="1"), gateway.post(f"{path}/void", {}, key="2")
+        )
+        assert {answer["status"] for _, answer in answers} in ({"captured"}, {"closed"})
+
+
+@pytest.mark.parametrize(
+    ("capture", "approved", "becomes"), [(True, True, "captured"), (False, True, "authorised"), (True, False, "declined")]
+)
+async def test_a_card_that_asks_waits_for_its_buyer(gateway: Running, capture: bool, approved: bool, becomes: str) -> None:  # noqa: FBT001
+    waiting = await gateway.charge(a_reference(), "tok_action_required", capture=capture)
+    assert (waiting["status"], waiting["action"]["type"]) == ("waiting", "sandbox")
+    for _ in range(2):
+        assert (await gateway.post(waiting["action"]["approve"], {"approved": approved}))[1]["status"] == becomes
+    assert (await gateway.conclude(waiting["reference"]))["status"] == becomes
+
+
+async def test_a_waiting_payment_that_was_concluded_cannot_be_approved(gateway: Running) -> None:
+    waiting = await gateway.charge(a_reference(), "tok_action_required")
+    assert (await gateway.conclude(waiting["reference"]))["status"] == "closed"
+    assert (await gateway.post(waiting["action"]["approve"], {}))[1]["status"] == "closed"
+
+
 async def test_the_key_on_a_request_that_moves_money_is_required(gateway: Running) -> None:
     body = {"reference": a_reference(), "amount_minor": 1, "currency": "USD", "token": "tok_visa"}
     status, problem = await gateway.post("/v1/payments", body)

@@ -87,6 +87,27 @@ async def test_an_unknown_outcome_is_202_and_the_key_asks_again(client: Client, 
     assert (again[0], again[2]["number"]) == (202, order["number"])
 
 
+async def test_a_bank_that_asks_is_202_with_what_the_browser_needs(client: Client, shop: Shop) -> None:
+    await client.put(await a_product(shop.database), 1)
+    status, headers, order = await client.buy(payment_token="tok_action_required")
+    assert (status, order["status"], order["payment"]["action"]["type"]) == (202, "pending", "sandbox")
+    look = f"{headers['Location']}/payment"
+    assert (await client.ask("POST", look))[2] == order
+    gateway = Client(client._session, shop.settings.gateway_url)
+    gateway.headers["Authorization"] = f"Bearer {shop.settings.gateway_key}"
+    await gateway.ask("POST", order["payment"]["action"]["approve"], {})
+    for _ in range(2):
+        status, _, paid = await client.ask("POST", look)
+        assert (status, paid["status"], paid["payment"]["action"]) == (200, "paid", None)
+
+
+async def test_a_notice_that_no_gateway_signed_is_400(client: Client) -> None:
+    for headers in ({}, {"Stripe-Signature": "t=1,v1=00"}):
+        assert_problem(await client.ask("POST", "/api/webhooks/stripe", {"id": "evt_1"}, **headers), 400, "bad-signature")
+    too_much = await client.ask("POST", "/api/webhooks/stripe", {"padding": "x" * 300_000})
+    assert_problem(too_much, 413, "request-entity-too-large")
+
+
 async def test_too_little_stock_is_409_and_names_the_sku(client: Client, shop: Shop) -> None:
     sku = await a_product(shop.database, stock=1)
     await client.put(sku, 2)
@@ -161,15 +182,42 @@ async def test_a_shopper_cancels_but_only_staff_refunds(client: Client, shop: Sh
     assert (status, cancelled["status"], cancelled["refunded"]["amount_minor"]) == (200, "cancelled", 700)
 
 
-async def test_staff_refund_in_part(client: Client, shop: Shop) -> None:
-    await client.put(await a_product(shop.database, price_minor=700), 1)
-    _, _, order = await client.buy()
+async def become_staff(client: Client, shop: Shop) -> None:
     email = f"{secrets.token_hex(6)}@example.com"
     await client.ask("POST", "/api/accounts", {"email": email, "password": "correct horse", "name": "Grace"})
     async with shop.database.transaction() as tx:
         await tx.execute("UPDATE account SET staff = true WHERE lower(email) = $1", email)
     _, _, signed_in = await client.ask("POST", "/api/login", {"email": email, "password": "correct horse"})
     client.headers["Authorization"] = f"Bearer {signed_in['token']}"
+
+
+async def test_only_staff_ship_and_what_is_shipped_is_not_cancelled(client: Client, shop: Shop) -> None:
+    await client.put(await a_product(shop.database), 1)
+    _, _, order = await client.buy()
+    path = f"/api/orders/{order['number']}"
+    assert_problem(await client.ask("POST", f"{path}/ship"), 403, "forbidden")
+    await become_staff(client, shop)
+    for _ in range(2):
+        status, _, shipped = await client.ask("POST", f"{path}/ship")
+        assert (status, shipped["status"], shipped["shipped_at"] is None) == (200, "paid", False)
+    refused = await client.ask("POST", f"{path}/cancel", **{"Idempotency-Key": "c"})
+    assert_problem(refused, 409, "order-state-conflict")
+    assert_problem(await client.ask("POST", "/api/orders/SC-00000-00000/ship"), 404, "not-found")
+
+
+async def test_a_cancelled_order_is_not_shipped(client: Client, shop: Shop) -> None:
+    await client.put(await a_product(shop.database), 1)
+    _, _, order = await client.buy()
+    path = f"/api/orders/{order['number']}"
+    await client.ask("POST", f"{path}/cancel", **{"Idempotency-Key": "c"})
+    await become_staff(client, shop)
+    assert_problem(await client.ask("POST", f"{path}/ship"), 409, "order-state-conflict")
+
+
+async def test_staff_refund_in_part(client: Client, shop: Shop) -> None:
+    await client.put(await a_product(shop.database, price_minor=700), 1)
+    _, _, order = await client.buy()
+    await become_staff(client, shop)
     path = f"/api/orders/{order['number']}/refunds"
     for _ in range(2):
         status, _, refunded = await client.ask("POST", path, {"reason": "dent", "amount_minor": 200}, **{"Idempotency-Key": "r"})

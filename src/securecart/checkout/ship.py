@@ -94,5 +94,5 @@ async def _let_go(tx: Transaction, order: Record) -> Wanted | None:
         return None
     wanted = await payments.want(tx, order.id, "capture") if order.status == "authorised" else None
     if wanted is None:
-        raise OrderStateConflict(number=order.number, status=order.status.replace("_", " "), verb="shipped")
+        raise OrderStateConflict(number=order.number, state=order.status.replace("_", " "), verb="shipped")
     return wanted

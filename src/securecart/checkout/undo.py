@@ -53,7 +53,7 @@ async def refund(till: Till, number: str, *, amount_minor: int | None, reason: s
     async with till.database.transaction() as tx:
         order = await orders.lock(tx, number)
         if order.status not in {"paid", "partially_refunded", "refunded"}:
-            raise OrderStateConflict(number=number, status=order.status, verb="refunded")
+            raise OrderStateConflict(number=number, state=order.status, verb="refunded")
         opened = await payments.open_refund(tx, order.id, key=f"refund:{key}", amount_minor=amount_minor, reason=reason)
     await try_to_give_back(till, opened)
     async with till.database.read() as read:
@@ -95,11 +95,11 @@ async def note_refund(tx: Transaction, order_id: int, amount_minor: int, note: s
 async def _release_money(tx: Transaction, order: Record) -> Wanted | None:
     """Decide to give up what is only promised; `OrderStateConflict` when the order cannot be cancelled."""
     if order.shipped_at is not None:
-        raise OrderStateConflict(number=order.number, status="shipped", verb="cancelled")
+        raise OrderStateConflict(number=order.number, state="shipped", verb="cancelled")
     if order.status == "paid":
         return None
     wanted = await payments.want(tx, order.id, "void") if order.status == "authorised" else None
     if wanted is None:
         status = "being shipped" if order.status == "authorised" else order.status.replace("_", " ")
-        raise OrderStateConflict(number=order.number, status=status, verb="cancelled")
+        raise OrderStateConflict(number=order.number, state=status, verb="cancelled")
     return wanted

@@ -77,7 +77,7 @@ async def ship_order(shop: Shop, shopper: Session, number: FromPath[str]) -> Res
         raise Forbidden(problem="Only the shop's staff may ship.")
     order = await checkout.ship(shop.till, number)
     if order.shipped_at is None and order.status != "authorised":
-        raise OrderStateConflict(number=number, status=order.status.replace("_", " "), verb="shipped")
+        raise OrderStateConflict(number=number, state=order.status.replace("_", " "), verb="shipped")
     return Response(order, status_code=HTTPStatus.OK if order.shipped_at else HTTPStatus.ACCEPTED)
 
 
