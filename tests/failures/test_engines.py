@@ -294,20 +294,15 @@ class Fickle(Doomed):
         pass
 
 
-async def test_an_engine_that_dies_five_times_within_a_minute_stays_down_and_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("securecart.engines.supervisor.PAUSE_AFTER_DEATH_S", 0.01)
-    home = Home(tmp_path / "home")
-    home.prepare()
-    engine = Fickle(home, Settings(home=str(home.path)))
+async def watch_fickle(home: Home, engine: Fickle, enough: Callable[[str], bool]) -> tuple[Supervisor, list[str]]:
+    """Watch over the engine until something is said that is enough; the supervisor, and all it said."""
     news: list[str] = []
-    gave_up = asyncio.Event()
+    heard = asyncio.Event()
 
     def hear(step: Step) -> None:
         news.append(step.text)
-        if "stays down" in step.text:
-            gave_up.set()
+        if enough(step.text):
+            heard.set()
 
     async def nothing() -> None:
         pass
@@ -318,14 +313,37 @@ async def test_an_engine_that_dies_five_times_within_a_minute_stays_down_and_say
     await supervisor.start(lock)
     stopping = asyncio.Event()
     watching = asyncio.create_task(supervisor.watch(stopping))
-    await asyncio.wait_for(gave_up.wait(), DEADLINE_S)
+    await asyncio.wait_for(heard.wait(), DEADLINE_S)
     stopping.set()
     await watching
+    return supervisor, news
+
+
+async def test_an_engine_that_dies_five_times_within_a_minute_stays_down_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("securecart.engines.supervisor.PAUSE_AFTER_DEATH_S", 0.01)
+    home = Home(tmp_path / "home")
+    home.prepare()
+    engine = Fickle(home, Settings(home=str(home.path)))
+    supervisor, news = await watch_fickle(home, engine, lambda text: "stays down" in text)
     state = home.state()
     assert state is not None
     assert (state.planned, state.engines) == (("fickle",), ())
     assert engine.starts == 5
     assert str(engine.log) in news[-1]
+    await supervisor.stop()
+
+
+async def test_deaths_that_are_long_past_count_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("securecart.engines.supervisor.PAUSE_AFTER_DEATH_S", 1000)  # each pause but the first would be one
+    monkeypatch.setattr("securecart.engines.supervisor.DEATHS_WITHIN_S", 0.001)
+    monkeypatch.setattr("securecart.engines.supervisor.LOOK_EVERY_S", 0.02)
+    home = Home(tmp_path / "home")
+    home.prepare()
+    engine = Fickle(home, Settings(home=str(home.path)))
+    supervisor, news = await watch_fickle(home, engine, lambda _: engine.starts > 6)
+    assert not [text for text in news if "stays down" in text]
     await supervisor.stop()
 
 

@@ -160,8 +160,10 @@ class Supervisor:
     async def _revive(self, engine: Engine) -> None:
         deaths = self._deaths.setdefault(engine.label, deque(maxlen=DEATHS_MAX))
         deaths.append(time.monotonic())
+        while deaths[-1] - deaths[0] > DEATHS_WITHIN_S:
+            deaths.popleft()  # what ran well for a minute starts again without a pause
         self._write_down()
-        if len(deaths) == DEATHS_MAX and deaths[-1] - deaths[0] < DEATHS_WITHIN_S:
+        if len(deaths) == DEATHS_MAX:
             self._report(
                 Step(engine.label, f"died {DEATHS_MAX} times within a minute and stays down; see {engine.log}", done=True)
             )
