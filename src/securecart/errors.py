@@ -31,7 +31,8 @@
         ├── NotRunning
         ├── DataMissing
         ├── ShopAway
-        └── BasketRefused
+        ├── BasketRefused
+        └── DrillFailed
 
 A class's docstring is its message; `{names}` in it are filled from the facts given when it is raised,
 and the facts travel with the problem document (RFC 9457) that the HTTP doors answer.
@@ -213,3 +214,7 @@ class ShopAway(OperatorError):
 
 class BasketRefused(OperatorError):
     """The shop refused basket {basket}: {why} Everything bought so far stays bought."""
+
+
+class DrillFailed(OperatorError):
+    """The drill could not go on: {why}."""

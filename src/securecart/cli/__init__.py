@@ -27,6 +27,7 @@ COMMANDS = {
     "import": ("imports", "app", "Bring in products and stock from files."),
     "demo": ("demo", "app", "Fill the shop with real groceries, and buy a year of real baskets."),
     "bench": ("bench", "app", "Measure the running shop beside its own limits."),
+    "drill": ("drills", "app", "Break something on purpose, and see whether the promises are kept."),
     "promises": ("promises", "promises", "Check the shop's promises against its databases."),
     "accounts": ("accounts", "app", "Look at accounts, make one staff."),
     "settings": ("engines", "show_settings", "List every setting with its value and what it is for."),

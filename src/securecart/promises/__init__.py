@@ -7,6 +7,6 @@ docs/architecture.md is kept. The crash drill, the long bench and `securecart pr
 
 from securecart.promises.actions import Differences, check, look
 from securecart.promises.book import Book, read_book
-from securecart.promises.model import BROKEN, Finding, Report, Told
+from securecart.promises.model import BROKEN, Finding, Report, State, Told
 
-__all__ = ["BROKEN", "Book", "Differences", "Finding", "Report", "Told", "check", "look", "read_book"]
+__all__ = ["BROKEN", "Book", "Differences", "Finding", "Report", "State", "Told", "check", "look", "read_book"]

@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from msgspec import Struct
 
-__all__ = ["BROKEN", "EXAMPLES_MAX", "Finding", "Report", "Told", "contradictions"]
+__all__ = ["BROKEN", "EXAMPLES_MAX", "Finding", "Report", "State", "Told", "contradictions"]
 
 # Each way to break a promise, and what its count counts.
 BROKEN = {

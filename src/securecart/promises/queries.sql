@@ -203,7 +203,8 @@ WHERE orders.status NOT IN ('pending', 'declined', 'cancelled') AND orders.total
 LIMIT 10000;
 
 -- name: left_pending
--- What nobody finished: orders pending long after their time ($1: at any time), refunds decided more than $2 seconds ago.
+-- What nobody finished: orders that are pending $2 seconds after their time, and refunds decided that long ago ($1: all of
+-- them, however young).
 SELECT 'left_pending' AS promise, number AS key, format('Order %s is pending since %s.', number, placed_at) AS what
 FROM orders
 WHERE status = 'pending' AND ($1::boolean OR pending_until IS NULL OR pending_until < now() - make_interval(secs => $2))
@@ -212,5 +213,5 @@ SELECT 'left_pending', orders.number, format('A refund of %s for %s waits since 
 FROM refund
 JOIN payment ON payment.id = refund.payment_id
 JOIN orders ON orders.id = payment.order_id
-WHERE refund.status = 'pending' AND refund.created_at < now() - make_interval(secs => $2)
+WHERE refund.status = 'pending' AND ($1::boolean OR refund.created_at < now() - make_interval(secs => $2))
 LIMIT 10000;

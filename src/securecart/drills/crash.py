@@ -1,0 +1,171 @@
+"""The crash drill: kill one process a round while shoppers buy, let the shop recover, and check every promise."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from msgspec import Struct
+
+from securecart.app import Shop, open_shop
+from securecart.demo.client import connect
+from securecart.drills.crowd import Crowd
+from securecart.drills.goods import Goods
+from securecart.drills.kills import kill_one, wait_until_well
+from securecart.drills.model import CrashPlan, Round, Verdict, kinds_in_turn
+from securecart.engines import Home
+from securecart.errors import DrillFailed, NotRunning, StoreAway
+from securecart.promises import Differences, Report, check
+from securecart.settings import Settings
+from securecart.stores.postgres import one, statements_of
+
+__all__ = ["drill_crash"]
+
+T = TypeVar("T")
+
+SQL = statements_of(__package__)
+SESSIONS_FILE = "drill-sessions.txt"
+CALM_S = 0.3
+BACK_WITHIN_S = 60.0
+GOES_ON_S = 0.7
+LOOK_AGAIN_S = 0.1
+# beyond the time that a payment nobody heard of is waited for; an open refund is asked about after half a minute
+SWEPT_WITHIN_S = 45.0
+
+
+class Unfinished(Struct, frozen=True):
+    """What the sweeper has still to do."""
+
+    orders: int
+    refunds: int
+
+
+class Scene(Struct, frozen=True):
+    """What every round of a drill works with."""
+
+    shop: Shop
+    home: Home
+    plan: CrashPlan
+    goods: Goods
+    crowd: Crowd
+    dice: random.Random
+    differences: Differences | None
+
+
+async def drill_crash(
+    loaded: Settings, plan: CrashPlan, *, tell: Callable[[Round], None], differences: Differences | None = None
+) -> Verdict:
+    """Drill the shop that runs from `loaded.home`; `tell` hears of each round. It ends with the first broken promise.
+
+    `DrillFailed` when the shop does not come back or answers what it should not; `NotRunning`.
+    """
+    if not loaded.web_url:
+        raise NotRunning(home=loaded.home)
+    goods = Goods()
+    tokens = Path(loaded.home) / SESSIONS_FILE
+    async with (
+        open_shop(loaded) as shop,
+        connect(loaded.web_url, loaded.internal_key, tokens=tokens, connections=plan.shoppers) as client,
+    ):
+        await goods.put_on_sale(shop)
+        crowd = Crowd(client, goods, shoppers=plan.shoppers, seed=plan.seed)
+        dice = random.Random(plan.seed)  # noqa: S311 - a seed makes a drill repeatable
+        scene = Scene(shop, Home(loaded.home_path), plan, goods, crowd, dice, differences)
+        try:
+            async with asyncio.TaskGroup() as group:
+                shopping = group.create_task(crowd.run())
+                details, report = await _play(scene, tell)
+                shopping.cancel()
+        except BaseExceptionGroup as several:
+            raise _first(several) from several
+    return Verdict.of(plan.seed, details, report, dict(crowd.refused))
+
+
+async def _play(scene: Scene, tell: Callable[[Round], None]) -> tuple[list[Round], Report]:
+    """Round after round, and the last check."""
+    plan, details = scene.plan, list[Round]()
+    kinds = kinds_in_turn(plan.kinds, scene.dice)
+    for number in range(1, plan.rounds + 1):
+        began = time.monotonic()
+        killed, back_s = await _break_something(scene, next(kinds))
+        report = await _take_stock(scene, last=number == plan.rounds)
+        seconds = round(time.monotonic() - began, 1)
+        details.append(Round(number, killed, back_s, report.acknowledged, report.kept, seconds))
+        tell(details[-1])
+        if not report.kept:
+            break
+        await scene.goods.receive_more(scene.shop, scene.dice)
+    return details, report
+
+
+async def _break_something(scene: Scene, kind: str) -> tuple[str, float]:
+    """Let shoppers in, kill a process, wait until all is well and somebody can buy again, close the doors."""
+    scene.crowd.open_doors()
+    await asyncio.sleep(CALM_S + scene.dice.uniform(0, scene.plan.seconds))
+    began = time.monotonic()
+    killed = kill_one(scene.home, kind, scene.dice)
+    await wait_until_well(scene.home)
+    await asyncio.sleep(GOES_ON_S)
+    try:
+        await asyncio.wait_for(scene.crowd.wait_for_sale(opened_after=datetime.now(UTC)), BACK_WITHIN_S)
+    except TimeoutError:
+        raise DrillFailed(why=f"{BACK_WITHIN_S:.0f} s after {killed} was killed nobody could buy anything") from None
+    back_s = scene.crowd.longest_without_sale(since=began)
+    await scene.crowd.close_doors()
+    return killed, back_s
+
+
+async def _take_stock(scene: Scene, *, last: bool) -> Report:
+    """Let the sweeper finish, then check every promise with all that was acknowledged so far."""
+    swept = await _wait_for_sweeper(scene.shop, refunds_too=last)
+    await scene.crowd.ask_about_pending()
+    return await _patiently(
+        lambda: check(
+            scene.shop,
+            told=scene.crowd.told,
+            received=scene.goods.received,
+            at_rest=last or not swept,
+            differences=scene.differences,
+        )
+    )
+
+
+async def _wait_for_sweeper(shop: Shop, *, refunds_too: bool) -> bool:
+    """Whether no order (and with `refunds_too` no refund) is left under way before the time for it is over."""
+    deadline = time.monotonic() + shop.settings.reservation_seconds + SWEPT_WITHIN_S
+    while time.monotonic() < deadline:
+        left = await _patiently(lambda: _unfinished(shop))
+        if not left.orders and not (refunds_too and left.refunds):
+            return True
+        await asyncio.sleep(LOOK_AGAIN_S)
+    return False
+
+
+async def _unfinished(shop: Shop) -> Unfinished:
+    async with shop.database.read() as read:
+        found = await one(read, SQL["unfinished"], Unfinished)
+    assert found is not None, "counts have one row"
+    return found
+
+
+async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:
+    """The answer, waited for through breaks: the engines come back under us too."""
+    deadline = time.monotonic() + BACK_WITHIN_S
+    while True:
+        try:
+            return await ask()
+        except StoreAway as away:
+            if time.monotonic() > deadline:
+                raise DrillFailed(why=away.message) from away
+        await asyncio.sleep(LOOK_AGAIN_S)
+
+
+def _first(several: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error that ended the others."""
+    first = several.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first

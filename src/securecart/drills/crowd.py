@@ -1,0 +1,189 @@
+"""The shoppers of a drill: they buy through the shop's HTTP door, repeat what got no answer, and remember every word.
+
+Each fills a cart, checks out under a key of its own, sends the same request again until it hears what became of it, and
+now and then takes the order back. What the shop said last of each order is what it will be held to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import time
+from collections import Counter
+from datetime import datetime
+from http import HTTPStatus
+
+import msgspec
+from msgspec import Struct
+
+from securecart.checkout import PlaceOrder
+from securecart.demo.client import Answer, Client, Problem, email_of
+from securecart.drills.goods import Goods
+from securecart.errors import DrillFailed
+from securecart.promises import State, Told
+from securecart.values import Address, Money
+
+__all__ = ["Crowd"]
+
+# the drill's households are none of the demo's
+FIRST_HOUSEHOLD = 1_000_000
+CARDS = {"tok_visa": 78, "tok_mastercard": 10, "tok_declined": 7, "tok_answer_lost": 5}
+CANCELLED_SHARE = 0.1
+THINKING_S = (0.1, 0.5)
+DECIDED_WITHIN_S, ASK_AGAIN_S = 2.0, 0.25
+# what a status means to the shopper; of a declined order nothing was promised
+HEARD_AS: dict[str, State] = {"pending": "pending", "declined": "pending", "cancelled": "cancelled"}
+HOME = Address(name="A Shopper", line1="1 Drill Street", city="Springfield", postcode="12345", country="US")
+
+
+class Placed(Struct, frozen=True):
+    """The part of an order's answer that a shopper remembers."""
+
+    number: str
+    status: str
+    total: Money
+    placed_at: datetime
+
+
+class Memory(Struct):
+    """Whose order it is, and what was heard of it last."""
+
+    household: int
+    told: Told
+
+
+class Crowd:
+    """Shoppers who buy while the doors are `open`, each with dice of its own."""
+
+    def __init__(self, client: Client, goods: Goods, *, shoppers: int, seed: int) -> None:
+        self._client = client
+        self._goods = goods
+        self._shoppers = shoppers
+        self._seed = seed
+        self._run = f"drill-{seed}-{time.time_ns()}"
+        self._count = itertools.count(1)
+        self._memories: dict[tuple[str, str], Memory] = {}
+        self._doors = asyncio.Event()
+        self._shopping = 0
+        self._all_home = asyncio.Event()
+        self._sold = asyncio.Condition()
+        self._newest: datetime | None = None
+        self._sales: list[float] = []
+        self.refused: Counter[str] = Counter()
+
+    @property
+    def told(self) -> list[Told]:
+        """What the shop has said of every order."""
+        return [memory.told for memory in self._memories.values()]
+
+    async def sign_in(self) -> None:
+        """Give everybody a session, so that the first round is not about log-ins."""
+        async with asyncio.TaskGroup() as group:
+            for number in range(self._shoppers):
+                group.create_task(self._client.ask(FIRST_HOUSEHOLD + number, "GET", "/api/cart"))
+
+    async def run(self) -> None:
+        """Everybody shops, whenever the doors are open, until this is cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for number in range(self._shoppers):
+                group.create_task(self._shop(FIRST_HOUSEHOLD + number, random.Random(f"{self._seed} {number}")))  # noqa: S311
+
+    def open_doors(self) -> None:
+        """Let the shoppers in."""
+        self._doors.set()
+
+    async def close_doors(self) -> None:
+        """Let nobody in any more, and wait until everybody inside has heard what became of the order."""
+        self._doors.clear()
+        while self._shopping:
+            self._all_home.clear()
+            await self._all_home.wait()
+
+    async def wait_for_sale(self, *, opened_after: datetime) -> None:
+        """Return once somebody was told of a paid order that the shop opened after this moment."""
+        async with self._sold:
+            await self._sold.wait_for(lambda: self._newest is not None and self._newest > opened_after)
+
+    def longest_without_sale(self, *, since: float) -> float:
+        """The longest time in which nobody was told of a paid order, in seconds, from `since` of `time.monotonic` on."""
+        sales = [since, *(at for at in self._sales if at > since)]
+        return round(max((later - earlier for earlier, later in itertools.pairwise(sales)), default=0.0), 2)
+
+    async def ask_about_pending(self) -> None:
+        """Have every shopper who was left in the dark look at the order."""
+        for (key, number), memory in self._memories.items():
+            if memory.told.state in {"pending", "cancelling"}:
+                answer = await self._client.ask(memory.household, "GET", f"/api/orders/{number}")
+                if answer.status == HTTPStatus.OK:
+                    self._hear(memory.household, key, msgspec.json.decode(answer.body, type=Placed))
+
+    async def _shop(self, household: int, dice: random.Random) -> None:
+        while True:
+            await self._doors.wait()
+            self._shopping += 1
+            try:
+                await self._buy(household, dice)
+            finally:
+                self._shopping -= 1
+                self._all_home.set()
+            await asyncio.sleep(dice.uniform(*THINKING_S))
+
+    async def _buy(self, household: int, dice: random.Random) -> None:
+        lines = self._goods.basket(dice)
+        token = dice.choices(list(CARDS), list(CARDS.values()))[0]
+        cancels = dice.random() < CANCELLED_SHARE
+        answer = await self._client.ask(household, "PUT", "/api/cart", msgspec.json.encode({"lines": lines}))
+        if answer.status != HTTPStatus.OK:
+            self._note_refusal(answer)
+            return
+        key = f"{self._run}-{next(self._count)}"
+        wish = PlaceOrder(email_of(household), HOME, "standard", token)
+        placed = await self._check_out(household, key, msgspec.json.encode(wish))
+        if placed is not None and placed.status not in {"pending", "cancelled"} and cancels:
+            await self._cancel(household, key, placed)
+
+    async def _check_out(self, household: int, key: str, body: bytes) -> Placed | None:
+        """Send the checkout until the shop has decided, or for as long as a shopper has patience; None when refused."""
+        deadline = time.monotonic() + DECIDED_WITHIN_S
+        while True:
+            answer = await self._client.ask(household, "POST", "/api/checkout", body, {"Idempotency-Key": key})
+            if answer.status not in {HTTPStatus.CREATED, HTTPStatus.ACCEPTED}:
+                self._note_refusal(answer)
+                return None
+            placed = msgspec.json.decode(answer.body, type=Placed)
+            self._hear(household, key, placed)
+            if answer.status == HTTPStatus.CREATED or time.monotonic() > deadline:
+                await self._note_sale(placed)
+                return placed
+            await asyncio.sleep(ASK_AGAIN_S)
+
+    async def _cancel(self, household: int, key: str, placed: Placed) -> None:
+        memory = self._memories[key, placed.number]
+        memory.told = msgspec.structs.replace(memory.told, state="cancelling")
+        path = f"/api/orders/{placed.number}/cancel"
+        answer = await self._client.ask(household, "POST", path, b"", {"Idempotency-Key": f"cancel-{key}"})
+        if answer.status == HTTPStatus.OK:
+            self._hear(household, key, msgspec.json.decode(answer.body, type=Placed))
+        else:
+            self._note_refusal(answer)
+
+    def _hear(self, household: int, key: str, placed: Placed) -> None:
+        state = HEARD_AS.get(placed.status, "bought")
+        told = Told(placed.number, placed.total.amount_minor, state, key)
+        self._memories[key, placed.number] = Memory(household, told)
+
+    async def _note_sale(self, placed: Placed) -> None:
+        if placed.status not in {"paid", "authorised"}:
+            return
+        async with self._sold:
+            self._sales.append(time.monotonic())
+            self._newest = placed.placed_at if self._newest is None else max(self._newest, placed.placed_at)
+            self._sold.notify_all()
+
+    def _note_refusal(self, answer: Answer) -> None:
+        """Count it; `DrillFailed` when no shopper could have caused it."""
+        code = msgspec.json.decode(answer.body, type=Problem).code
+        self.refused[code] += 1
+        if answer.status not in {HTTPStatus.CONFLICT, HTTPStatus.PAYMENT_REQUIRED}:
+            raise DrillFailed(why=f"the shop answered {answer.status} ({code}) to a shopper who did nothing wrong")
