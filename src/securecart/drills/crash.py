@@ -20,7 +20,7 @@ from securecart.drills.kills import kill_one, wait_until_well
 from securecart.drills.model import CrashPlan, Round, Verdict, kinds_in_turn
 from securecart.engines import Home
 from securecart.errors import DrillFailed, NotRunning, StoreAway
-from securecart.promises import Differences, Report, check
+from securecart.promises import Report, check
 from securecart.settings import Settings
 from securecart.stores.postgres import one, statements_of
 
@@ -42,7 +42,7 @@ class Unfinished(Struct, frozen=True):
     """What the sweeper has still to do."""
 
     orders: int
-    refunds: int
+    decisions: int
 
 
 class Scene(Struct, frozen=True):
@@ -54,12 +54,9 @@ class Scene(Struct, frozen=True):
     goods: Goods
     crowd: Crowd
     dice: random.Random
-    differences: Differences | None
 
 
-async def drill_crash(
-    loaded: Settings, plan: CrashPlan, *, tell: Callable[[Round], None], differences: Differences | None = None
-) -> Verdict:
+async def drill_crash(loaded: Settings, plan: CrashPlan, *, tell: Callable[[Round], None]) -> Verdict:
     """Drill the shop that runs from `loaded.home`; `tell` hears of each round. It ends with the first broken promise.
 
     `DrillFailed` when the shop does not come back or answers what it should not; `NotRunning`.
@@ -75,7 +72,7 @@ async def drill_crash(
         await goods.put_on_sale(shop)
         crowd = Crowd(client, goods, shoppers=plan.shoppers, seed=plan.seed)
         dice = random.Random(plan.seed)  # noqa: S311 - a seed makes a drill repeatable
-        scene = Scene(shop, Home(loaded.home_path), plan, goods, crowd, dice, differences)
+        scene = Scene(shop, Home(loaded.home_path), plan, goods, crowd, dice)
         try:
             async with asyncio.TaskGroup() as group:
                 shopping = group.create_task(crowd.run())
@@ -94,8 +91,9 @@ async def _play(scene: Scene, tell: Callable[[Round], None]) -> tuple[list[Round
         began = time.monotonic()
         killed, back_s = await _break_something(scene, next(kinds))
         report = await _take_stock(scene, last=number == plan.rounds)
+        waited_s, waited_for = scene.crowd.forget_longest_wait()
         seconds = round(time.monotonic() - began, 1)
-        details.append(Round(number, killed, back_s, report.acknowledged, report.kept, seconds))
+        details.append(Round(number, killed, back_s, waited_s, waited_for, report.acknowledged, report.kept, seconds))
         tell(details[-1])
         if not report.kept:
             break
@@ -122,25 +120,19 @@ async def _break_something(scene: Scene, kind: str) -> tuple[str, float]:
 
 async def _take_stock(scene: Scene, *, last: bool) -> Report:
     """Let the sweeper finish, then check every promise with all that was acknowledged so far."""
-    swept = await _wait_for_sweeper(scene.shop, refunds_too=last)
+    swept = await _wait_for_sweeper(scene.shop, decisions_too=last)
     await scene.crowd.ask_about_pending()
     return await _patiently(
-        lambda: check(
-            scene.shop,
-            told=scene.crowd.told,
-            received=scene.goods.received,
-            at_rest=last or not swept,
-            differences=scene.differences,
-        )
+        lambda: check(scene.shop, told=scene.crowd.told, received=scene.goods.received, at_rest=last or not swept)
     )
 
 
-async def _wait_for_sweeper(shop: Shop, *, refunds_too: bool) -> bool:
-    """Whether no order (and with `refunds_too` no refund) is left under way before the time for it is over."""
+async def _wait_for_sweeper(shop: Shop, *, decisions_too: bool) -> bool:
+    """Whether no order (and with `decisions_too` no refund either) is left under way before the time for it is over."""
     deadline = time.monotonic() + shop.settings.reservation_seconds + SWEPT_WITHIN_S
     while time.monotonic() < deadline:
         left = await _patiently(lambda: _unfinished(shop))
-        if not left.orders and not (refunds_too and left.refunds):
+        if not left.orders and not (decisions_too and left.decisions):
             return True
         await asyncio.sleep(LOOK_AGAIN_S)
     return False

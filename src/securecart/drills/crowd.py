@@ -70,6 +70,7 @@ class Crowd:
         self._sold = asyncio.Condition()
         self._newest: datetime | None = None
         self._sales: list[float] = []
+        self._longest_wait = (0.0, "")
         self.refused: Counter[str] = Counter()
 
     @property
@@ -81,7 +82,7 @@ class Crowd:
         """Give everybody a session, so that the first round is not about log-ins."""
         async with asyncio.TaskGroup() as group:
             for number in range(self._shoppers):
-                group.create_task(self._client.ask(FIRST_HOUSEHOLD + number, "GET", "/api/cart"))
+                group.create_task(self._ask(FIRST_HOUSEHOLD + number, "GET", "/api/cart"))
 
     async def run(self) -> None:
         """Everybody shops, whenever the doors are open, until this is cancelled."""
@@ -110,11 +111,16 @@ class Crowd:
         sales = [since, *(at for at in self._sales if at > since)]
         return round(max((later - earlier for earlier, later in itertools.pairwise(sales)), default=0.0), 2)
 
+    def forget_longest_wait(self) -> tuple[float, str]:
+        """The longest that anybody waited for an answer since this was last asked, in seconds, and for which."""
+        longest, self._longest_wait = self._longest_wait, (0.0, "")
+        return longest
+
     async def ask_about_pending(self) -> None:
         """Have every shopper who was left in the dark look at the order."""
         for (key, number), memory in self._memories.items():
             if memory.told.state in {"pending", "cancelling"}:
-                answer = await self._client.ask(memory.household, "GET", f"/api/orders/{number}")
+                answer = await self._ask(memory.household, "GET", f"/api/orders/{number}")
                 if answer.status == HTTPStatus.OK:
                     self._hear(memory.household, key, msgspec.json.decode(answer.body, type=Placed))
 
@@ -133,7 +139,7 @@ class Crowd:
         lines = self._goods.basket(dice)
         token = dice.choices(list(CARDS), list(CARDS.values()))[0]
         cancels = dice.random() < CANCELLED_SHARE
-        answer = await self._client.ask(household, "PUT", "/api/cart", msgspec.json.encode({"lines": lines}))
+        answer = await self._ask(household, "PUT", "/api/cart", msgspec.json.encode({"lines": lines}))
         if answer.status != HTTPStatus.OK:
             self._note_refusal(answer)
             return
@@ -143,11 +149,19 @@ class Crowd:
         if placed is not None and placed.status not in {"pending", "cancelled"} and cancels:
             await self._cancel(household, key, placed)
 
+    async def _ask(
+        self, household: int, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> Answer:
+        began = time.monotonic()
+        answer = await self._client.ask(household, method, path, body, headers)
+        self._longest_wait = max(self._longest_wait, (round(time.monotonic() - began, 2), f"{method} {path}"))
+        return answer
+
     async def _check_out(self, household: int, key: str, body: bytes) -> Placed | None:
         """Send the checkout until the shop has decided, or for as long as a shopper has patience; None when refused."""
         deadline = time.monotonic() + DECIDED_WITHIN_S
         while True:
-            answer = await self._client.ask(household, "POST", "/api/checkout", body, {"Idempotency-Key": key})
+            answer = await self._ask(household, "POST", "/api/checkout", body, {"Idempotency-Key": key})
             if answer.status not in {HTTPStatus.CREATED, HTTPStatus.ACCEPTED}:
                 self._note_refusal(answer)
                 return None
@@ -162,7 +176,7 @@ class Crowd:
         memory = self._memories[key, placed.number]
         memory.told = msgspec.structs.replace(memory.told, state="cancelling")
         path = f"/api/orders/{placed.number}/cancel"
-        answer = await self._client.ask(household, "POST", path, b"", {"Idempotency-Key": f"cancel-{key}"})
+        answer = await self._ask(household, "POST", path, b"", {"Idempotency-Key": f"cancel-{key}"})
         if answer.status == HTTPStatus.OK:
             self._hear(household, key, msgspec.json.decode(answer.body, type=Placed))
         else:

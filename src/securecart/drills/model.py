@@ -27,11 +27,17 @@ class CrashPlan(Struct, frozen=True):
 
 
 class Round(Struct, frozen=True):
-    """One round; `back_s` is the longest time, from the kill on, in which nobody could buy (seconds)."""
+    """One round, times in seconds: `back_s` is the longest, from the kill on, in which nobody could buy.
+
+    `waited_s` is the longest that a shopper waited for the answer to one request, repetitions included, and `waited_for`
+    says to which.
+    """
 
     number: int
     killed: str
     back_s: float
+    waited_s: float
+    waited_for: str
     acknowledged: int
     kept: bool
     seconds: float

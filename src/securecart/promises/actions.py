@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from securecart import readers
 from securecart.app import Shop
 from securecart.promises.book import Book, read_book
 from securecart.promises.model import Finding, Report, Told, contradictions
-from securecart.stores.postgres import Read, statements_of, value
+from securecart.stores.postgres import Read, log, statements_of, value
 
-__all__ = ["Differences", "check", "look"]
+__all__ = ["check", "look"]
 
 SQL = statements_of(__package__)
 # Statements over whole tables take longer than a shopper would wait.
@@ -21,8 +22,8 @@ STATEMENT_S = 600.0
 # The sweeper looks again at refunds after 30 s, and works on a queue.
 UNFINISHED_AFTER_S = 90.0
 
-# how many things each of the event log's readers shows otherwise than the orders database
-Differences = Callable[[Shop], Awaitable[Mapping[str, int]]]
+READ_WITHIN_S = 60.0
+LOOKS_MAX = 3
 
 
 async def check(
@@ -31,34 +32,35 @@ async def check(
     told: Sequence[Told] = (),
     received: Mapping[str, int] | None = None,
     at_rest: bool = False,
-    differences: Differences | None = None,
+    projections: bool = True,
 ) -> Report:
     """Check every promise; `told` is what shoppers heard, `received` the units of each SKU that ever arrived.
 
     Looks twice before it says that something is wrong: between the gateway's book and the database a running shop goes
-    on selling. With `at_rest` nobody is buying, and no order may be pending. `StoreAway` when a store gives no answer.
+    on selling. With `at_rest` nobody is buying, and nothing may be left under way. Comparing `projections`, which readers
+    write from the event log, costs most of the time. `StoreAway` when a store gives no answer.
     """
     began = time.perf_counter()
+    findings, unchecked = contradictions(told), list[str]()
     sandbox = shop.till.gateway.name == "sandbox"
-    findings: list[Finding] = []
-    for again in (False, True):
-        book = await read_book(shop.settings) if sandbox else None
-        async with shop.database.read() as read:
-            found = await look(read, told=told, received=received, book=book, at_rest=at_rest)
-            orders = await value(read, SQL["count_orders"])
-        before = {(finding.promise, finding.key) for finding in findings}
-        findings = [finding for finding in found if not again or (finding.promise, finding.key) in before]
-        if not findings:
-            break
-    projections = None if differences is None else await differences(shop)
-    unchecked = [] if sandbox else [f"the book of the gateway {shop.till.gateway.name}, which shows no pages of it"]
-    if differences is None:
-        unchecked.append("the event log's readers")
+    if not sandbox:
+        unchecked.append(f"the book of the gateway {shop.till.gateway.name}, which it does not show")
+    findings += await _look_twice(shop, told=told, received=received, at_rest=at_rest, sandbox=sandbox)
+    differences: dict[str, int] | None = None
+    try:
+        differences = await _projections(shop) if projections else None
+        if differences is None:
+            unchecked.append("the projections" + (", which changed whenever they were looked at" if projections else ""))
+    except TimeoutError:
+        what = f"The event log's readers did not catch up within {READ_WITHIN_S:.0f} s."
+        findings.append(Finding("left_pending", "readers", what))
+    async with shop.database.read() as read:
+        orders = await value(read, SQL["count_orders"])
     return Report.of(
-        [*findings, *contradictions(told)],
+        findings,
         orders=orders,
         acknowledged=len({one.number for one in told}),
-        projections=projections,
+        projections=differences,
         unchecked=unchecked,
         seconds=time.perf_counter() - began,
     )
@@ -88,6 +90,36 @@ async def look(
         found += await _ask(read, "captures", *book.columns)
         found += await _ask(read, "uncaptured", *book.columns)
     return found
+
+
+async def _look_twice(
+    shop: Shop, *, told: Sequence[Told], received: Mapping[str, int] | None, at_rest: bool, sandbox: bool
+) -> list[Finding]:
+    """What one look finds and another finds again."""
+    findings: list[Finding] = []
+    for again in (False, True):
+        book = await read_book(shop.settings) if sandbox else None
+        async with shop.database.read() as read:
+            found = await look(read, told=told, received=received, book=book, at_rest=at_rest)
+        before = {(finding.promise, finding.key) for finding in findings}
+        findings = [finding for finding in found if not again or (finding.promise, finding.key) in before]
+        if not findings:
+            break
+    return findings
+
+
+async def _projections(shop: Shop) -> dict[str, int] | None:
+    """What each reader shows otherwise than the orders database; None when that went on selling during every look."""
+    for _ in range(LOOKS_MAX):
+        await readers.catch_up(shop.stores, within_s=READ_WITHIN_S)
+        async with shop.database.read() as read:
+            before = await log.newest(read)
+        found = await readers.differences(shop.stores)
+        async with shop.database.read() as read:
+            unmoved = await log.newest(read) == before
+        if unmoved or not any(found.values()):
+            return found
+    return None
 
 
 async def _ask(read: Read, statement: str, *arguments: Any) -> list[Finding]:

@@ -159,10 +159,11 @@ WITH book AS (
     GROUP BY payment.order_id
 ), compared AS (
     SELECT
-        book.reference, book.amount_minor, book.refunded_minor, orders.status, orders.total_minor,
+        book.reference, book.amount_minor, book.refunded_minor, orders.status, orders.total_minor, payment.wanted,
         coalesce(given_back.done_minor, 0) AS done_minor, coalesce(given_back.decided_minor, 0) AS decided_minor
     FROM book
     LEFT JOIN orders ON orders.number = book.reference
+    LEFT JOIN payment ON payment.order_id = orders.id
     LEFT JOIN given_back ON given_back.order_id = orders.id
 )
 SELECT 'captures_without_order' AS promise, reference AS key, format(
@@ -172,7 +173,8 @@ SELECT 'captures_without_order' AS promise, reference AS key, format(
 FROM compared
 WHERE CASE
     WHEN status IS NULL OR status = 'declined' THEN amount_minor > refunded_minor
-    WHEN status = 'cancelled' THEN amount_minor > greatest(refunded_minor, decided_minor)
+    -- a promise that was to be given up and had been taken before goes back once the gateway has said so
+    WHEN status = 'cancelled' THEN amount_minor > greatest(refunded_minor, decided_minor) AND wanted IS NULL
     ELSE amount_minor <> total_minor
 END
 UNION ALL
@@ -203,11 +205,16 @@ WHERE orders.status NOT IN ('pending', 'declined', 'cancelled') AND orders.total
 LIMIT 10000;
 
 -- name: left_pending
--- What nobody finished: orders that are pending $2 seconds after their time, and refunds decided that long ago ($1: all of
--- them, however young).
+-- What nobody finished: orders that are pending $2 seconds after their time, and what was decided that long ago about promised
+-- or captured money and the gateway has not confirmed ($1: all of them, however young).
 SELECT 'left_pending' AS promise, number AS key, format('Order %s is pending since %s.', number, placed_at) AS what
 FROM orders
 WHERE status = 'pending' AND ($1::boolean OR pending_until IS NULL OR pending_until < now() - make_interval(secs => $2))
+UNION ALL
+SELECT 'left_pending', orders.number, format('The %s of order %s waits since %s.', payment.wanted, orders.number, payment.wanted_at)
+FROM payment
+JOIN orders ON orders.id = payment.order_id
+WHERE payment.wanted IS NOT NULL AND ($1::boolean OR payment.wanted_at < now() - make_interval(secs => $2))
 UNION ALL
 SELECT 'left_pending', orders.number, format('A refund of %s for %s waits since %s.', refund.amount_minor, orders.number, refund.created_at)
 FROM refund
