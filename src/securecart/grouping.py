@@ -24,11 +24,12 @@ class Grouped(Generic[Ask, Answer]):
 
     It gets what is asked in order of arrival, at most `most` at a time, and answers each with an answer or an
     exception. Up to `at_once` groups are under way together: who asks while fewer are goes at once and waits for
-    nobody; the others wait for the next group. A group that fails as a whole is done again one by one, so what
-    one caller asked never fails the others. A caller who goes away leaves the group as it is.
+    nobody; the others wait for the next group. One at a time makes the fullest groups, and those cost least. A group
+    that fails as a whole is done again one by one, so what one caller asked never fails the others. A caller who goes
+    away leaves the group as it is.
     """
 
-    def __init__(self, work: Work[Ask, Answer], *, most: int, at_once: int = 2) -> None:
+    def __init__(self, work: Work[Ask, Answer], *, most: int, at_once: int = 1) -> None:
         self._work = work
         self._most = most
         self._at_once = at_once

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import msgspec
 import pytest
+from aiodynamo.errors import TransactionConflict
 
 from securecart.app import Shop
 from securecart.errors import StoreAway
@@ -107,6 +108,7 @@ async def test_every_key_is_scanned_once(shop: Shop, monkeypatch: pytest.MonkeyP
 
 async def test_what_the_engine_had_no_room_for_is_sent_again(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dynamodb_store, "UNPROCESSED_PAUSE_S", 0.001)
+    monkeypatch.setattr(shop.dynamodb, "_is_local", False)
     shopper, refused = a_shopper(), []
     send = type(shop.dynamodb.client).send_request
 
@@ -129,6 +131,7 @@ async def test_what_the_engine_had_no_room_for_is_sent_again(shop: Shop, monkeyp
 
 async def test_an_engine_that_never_has_room_is_away(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dynamodb_store, "UNPROCESSED_PAUSE_S", 0.0001)
+    monkeypatch.setattr(shop.dynamodb, "_is_local", False)
 
     async def full(_client: object, *, action: str, payload: dict[str, object]) -> dict[str, object]:
         assert action == "BatchWriteItem"
@@ -137,3 +140,22 @@ async def test_an_engine_that_never_has_room_is_away(shop: Shop, monkeypatch: py
     monkeypatch.setattr(type(shop.dynamodb.client), "send_request", full)
     with pytest.raises(StoreAway):
         await history.keep(shop.dynamodb, [an_entry(a_shopper(), 1)])
+
+
+async def test_a_local_engine_writes_in_transactions_and_in_batches_where_one_is_refused(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shopper, sent = a_shopper(), []
+    send = type(shop.dynamodb.client).send_request
+
+    async def contended(client: object, *, action: str, payload: dict[str, object]) -> dict[str, object]:
+        sent.append(action)
+        if sent == ["TransactWriteItems"] * 2:
+            raise TransactionConflict
+        return await send(client, action=action, payload=payload)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(shop.dynamodb.client), "send_request", contended)
+    await history.keep(shop.dynamodb, [an_entry(shopper, order_id) for order_id in range(1, 121)])
+    assert sent == ["TransactWriteItems", "TransactWriteItems", "BatchWriteItem"]
+    page, _ = await history.list_of(shop.dynamodb, shopper, after=None, limit=200)
+    assert len(page) == 120

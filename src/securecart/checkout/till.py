@@ -42,7 +42,7 @@ class Till:
         self.gateway = gateway
         self.intake = intake
         self.pace = pace
-        at_once = 2 if group_most > 1 else UNGROUPED_AT_ONCE
+        at_once = 1 if group_most > 1 else UNGROUPED_AT_ONCE
         self.cost: Grouped[Question, Cost] = Grouped(
             functools.partial(together.cost_all, database), most=group_most, at_once=at_once
         )

@@ -26,6 +26,8 @@ from aiodynamo.errors import (
     TableAlreadyExists,
     TableNotFound,
     Throttled,
+    TransactionCanceled,
+    TransactionConflict,
 )
 from aiodynamo.http.aiohttp import AIOHTTP
 from aiodynamo.models import (
@@ -49,6 +51,7 @@ __all__ = ["DynamoDB", "TableSpec", "connect"]
 REQUEST_TIMEOUT_S = 3.0
 RETRY_FOR_S = 2
 BATCH_WRITES = 25
+TRANSACTION_WRITES = 100
 BATCHES_AT_ONCE = 2
 UNPROCESSED_PAUSE_S = 0.05
 UNPROCESSED_TRIES = 7
@@ -92,10 +95,11 @@ class TableSpec(Struct, frozen=True):
 class DynamoDB:
     """A connected client that knows the prefix of this shop's tables."""
 
-    def __init__(self, client: Client, session: aiohttp.ClientSession, prefix: str) -> None:
+    def __init__(self, client: Client, session: aiohttp.ClientSession, prefix: str, *, is_local: bool = False) -> None:
         self.client = client
         self._session = session
         self._prefix = prefix
+        self._is_local = is_local
         self._get: Grouped[tuple[TableSpec, str], Item | None] = Grouped(self._get_all, most=KEYS_MAX)
 
     def name_of(self, spec: TableSpec) -> str:
@@ -121,8 +125,23 @@ class DynamoDB:
         return await self._get((spec, key))
 
     async def put_many(self, spec: TableSpec, items: Sequence[Mapping[str, Any]]) -> None:
-        """Put items, in DynamoDB's own JSON and each key once, 25 a call; what the engine had no room for is sent again."""
-        await self._write_many(spec, [{"PutRequest": {"Item": item}} for item in items])
+        """Put items, in DynamoDB's own JSON and each key once; what the engine had no room for is sent again.
+
+        AWS asks twice the price for a write in a transaction, so there they go in batches. An engine of our own commits a
+        transaction once and a batch item by item, so there a hundred go in one transaction at half the time.
+        """
+        if not self._is_local:
+            await self._write_many(spec, [{"PutRequest": {"Item": item}} for item in items])
+            return
+        name = self.name_of(spec)
+        for start in range(0, len(items), TRANSACTION_WRITES):
+            part = items[start : start + TRANSACTION_WRITES]
+            steps = [{"Put": {"TableName": name, "Item": item}} for item in part]
+            try:
+                async with self.calls() as client:
+                    await client.send_request(action="TransactWriteItems", payload={"TransactItems": steps})
+            except (TransactionCanceled, TransactionConflict):  # somebody else writes one of them at this moment
+                await self._write_many(spec, [{"PutRequest": {"Item": item}} for item in part])
 
     async def delete_many(self, spec: TableSpec, keys: Sequence[Mapping[str, Any]]) -> None:
         """Delete items by their keys, in DynamoDB's own JSON and each once."""
@@ -207,7 +226,7 @@ async def connect(url: str, *, region: str, prefix: str) -> DynamoDB:
         numeric_type=int,
         throttle_config=DecorelatedJitterRetry(time_limit_secs=RETRY_FOR_S),
     )
-    return DynamoDB(client, session, prefix)
+    return DynamoDB(client, session, prefix, is_local=bool(url))
 
 
 async def _create(table: Table, spec: TableSpec) -> None:
