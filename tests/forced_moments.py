@@ -201,9 +201,16 @@ def a_notice(number: str, kind: str = "payment.changed") -> bytes:
     return msgspec.json.encode(Notice(secrets.token_hex(8), kind, number))
 
 
-def a_till(shop: Shop, *, gateway: HeldGateway | None = None, database: Database | None = None, group_most: int = 256) -> Till:
+def a_till(
+    shop: Shop,
+    *,
+    gateway: HeldGateway | None = None,
+    database: Database | None = None,
+    group_most: int = 256,
+    captures_at_once: bool = True,
+) -> Till:
     """A till like the shop's own: what another web process has."""
-    chosen = shop.till.gateway if gateway is None else cast("Gateway", gateway)
-    return Till(
-        database or shop.database, shop.dynamodb, shop.cache, chosen, shop.till.intake, shop.till.pace, group_most=group_most
-    )
+    own = shop.till
+    chosen = own.gateway if gateway is None else cast("Gateway", gateway)
+    pace = msgspec.structs.replace(own.pace, captures_at_once=captures_at_once)
+    return Till(database or shop.database, shop.dynamodb, shop.cache, chosen, own.intake, pace, group_most=group_most)
