@@ -30,7 +30,7 @@ lint: setup ## Ruff, mypy and import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-bench: setup ## Run every bench against a shop that is up
+bench: setup ## Run every bench (but the long one) against a shop that is up
 	for name in lookup search cart checkout; do $(BIN)/securecart bench $$name || exit 1; done
 
 lock: .uv-is-there ## Pin the newest allowed versions with their hashes

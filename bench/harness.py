@@ -66,6 +66,11 @@ class Options(Struct, frozen=True):
     seed: int = 1
     say: Callable[[str], None] = lambda text: print(text, file=sys.stderr)
 
+    @property
+    def given(self) -> dict[str, float]:
+        """What repeats it."""
+        return {"seconds": self.seconds, "connections": self.connections, "rounds": self.rounds}
+
 
 class Machine(Struct, frozen=True):
     """Where it was measured; memory in bytes."""
@@ -86,7 +91,10 @@ class Goal(Struct, frozen=True):
 
 
 class Result(Struct, frozen=True):
-    """One bench, once: its figures beside the baselines of the same run. The units stand in the names."""
+    """One bench, once: its figures beside the baselines of the same run. The units stand in the names.
+
+    `series` are figures over time, in order; what each of their places is, the bench says.
+    """
 
     name: str
     version: str
@@ -98,6 +106,7 @@ class Result(Struct, frozen=True):
     baselines: dict[str, float]
     ratios: dict[str, float]
     goals: list[Goal]
+    series: dict[str, list[float]] = {}
 
 
 class RunningShop(Struct, frozen=True):
@@ -212,15 +221,14 @@ def result(
     goals: list[Goal],
 ) -> Result:
     """The result with all that goes without saying: version, time, machine, and the command that repeats it."""
-    given = {"seconds": options.seconds, "connections": options.connections, "rounds": options.rounds}
-    flags = " ".join(f"--{flag} {value:g}" for flag, value in given.items())
+    flags = " ".join(f"--{flag} {value:.10g}" for flag, value in options.given.items())
     return Result(
         name=name,
         version=securecart.__version__,
         taken_at=datetime.now(UTC).isoformat(timespec="seconds"),
         command=f"securecart bench {name} {flags}",
         machine=machine(),
-        settings={**given, "warm_up_s": options.warm_up_s, **chosen},
+        settings={**options.given, "warm_up_s": options.warm_up_s, **chosen},
         figures=figures,
         baselines=baselines,
         ratios=ratios,

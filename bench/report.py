@@ -82,6 +82,8 @@ def _lines(result: Result) -> Iterator[tuple[str, str, str, str]]:
     for kind, group in (("figure", result.figures), ("baseline", result.baselines), ("ratio", result.ratios)):
         for name, value in group.items():
             yield kind, name, _number(value), goals.get(name, "")
+    for name, values in result.series.items():
+        yield "series", name, " ".join(_number(value) for value in values), ""
 
 
 def _number(value: float) -> str:
