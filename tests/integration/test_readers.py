@@ -19,11 +19,12 @@ from securecart.events import Event, OrderPlaced, OrderWaits, ProductsChanged, S
 from securecart.inventory import Receipt
 from securecart.orders import Order, OrderSummary, history
 from securecart.orders.history import Entry
-from securecart.readers import Progress, Reader, Stores, rebuilding, running
+from securecart.readers import Progress, Reader, Stores, looking, rebuilding, running
 from securecart.sessions import Session
 from securecart.stores.postgres import log
 from securecart.values import Line
 from tests.orders_for_tests import a_guest, a_product, a_wish
+from tests.readers_for_tests import readers_held
 
 DAYS = 1
 SOON_S = 10.0
@@ -56,6 +57,12 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
 
 async def nothing(_stores: Stores, _progress: Progress) -> int:
     return 0
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Differences are looked at twice, and not for seconds."""
+    monkeypatch.setattr(looking, "PAUSES_S", (0.01,))
 
 
 @pytest.fixture
@@ -285,6 +292,23 @@ async def test_the_running_readers_hear_of_facts_and_let_a_rebuild_in(
         await working
 
 
+async def test_a_lost_line_ends_its_readers_even_if_a_knock_comes_in_the_same_moment(
+    shop: Shop, reader: Callable[..., Awaitable[Reader]]
+) -> None:
+    async def read(_stores: Stores, _facts: Sequence[Event]) -> None:
+        return
+
+    mine = await reader(read)
+    async with log.open_line(shop.database) as line:
+        for knock_first in (False, True):
+            working = asyncio.create_task(running._run_on(line, shop.stores, asyncio.Event(), [mine]))
+            await asyncio.sleep(0.1)  # by now it waits for the bell
+            for what in (line.hear, line.lose) if knock_first else (line.lose, line.hear):
+                what()
+            await asyncio.wait_for(working, SOON_S)
+            line.lost.clear()
+
+
 async def test_two_processes_never_run_a_reader_at_once(
     shop: Shop, reader: Callable[..., Awaitable[Reader]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -321,9 +345,10 @@ async def test_a_rebuild_of_the_history_is_right_while_the_shop_sells(shop: Shop
     await readers.catch_up(shop.stores)
     (entry,) = await history.known(shop.dynamodb, [key for key in [await history.find(shop.dynamodb, first.number)] if key])
     orphan = Entry(**{**{name: getattr(entry, name) for name in entry.__struct_fields__}, "order_id": 2**50})
-    await history.keep(shop.dynamodb, [orphan])
-    await history.forget(shop.dynamodb, [history.Key(early.shopper_id, entry.order_id)])
-    assert (await readers.differences(shop.stores))["history"] == 2
+    async with readers_held(shop):
+        await history.keep(shop.dynamodb, [orphan])
+        await history.forget(shop.dynamodb, [history.Key(early.shopper_id, entry.order_id)])
+        assert (await readers.differences(shop.stores))["history"] == 2
 
     placed: list[Order] = []
     keep = history.keep
@@ -349,14 +374,15 @@ async def test_a_rebuild_of_the_history_is_right_while_the_shop_sells(shop: Shop
 async def test_a_rebuild_of_the_carts_takes_out_what_was_missed_and_nothing_else(shop: Shop) -> None:
     sku, other = await a_product(shop.database), await a_product(shop.database)
     same, changed, anew = a_guest(), a_guest(), a_guest()
-    for shopper in (same, changed, anew):
-        await buy(shop, shopper, Line(sku, 1))
-    await carts.add(shop.dynamodb, changed.shopper_id, Line(other, 1), days=DAYS)
-    await fill(shop, anew, Line(sku, 1))
-    async with shop.database.transaction() as tx:  # as if the facts had been lost
-        place, newest = await log.place_of(tx, "carts"), await log.newest(tx)
-        await log.move(tx, "carts", place, newest, now())
-    assert (await readers.differences(shop.stores))["carts"] == 2
+    async with readers_held(shop):
+        for shopper in (same, changed, anew):
+            await buy(shop, shopper, Line(sku, 1))
+        await carts.add(shop.dynamodb, changed.shopper_id, Line(other, 1), days=DAYS)
+        await fill(shop, anew, Line(sku, 1))
+        async with shop.database.transaction() as tx:  # as if the facts had been lost
+            place, newest = await log.place_of(tx, "carts"), await log.newest(tx)
+            await log.move(tx, "carts", place, newest, now())
+        assert (await readers.differences(shop.stores))["carts"] == 2
     assert await readers.rebuild(shop.stores, "carts", lambda _: None) == 2
     assert (await readers.differences(shop.stores))["carts"] == 0
     assert [await held(shop, shopper) for shopper in (same, changed, anew)] == [(), (Line(other, 1),), (Line(sku, 1),)]

@@ -29,6 +29,7 @@ COMMANDS = {
     "bench": ("bench", "app", "Measure the running shop beside its own limits."),
     "drill": ("drills", "app", "Break something on purpose, and see whether the promises are kept."),
     "promises": ("promises", "promises", "Check the shop's promises against its databases."),
+    "readers": ("readers", "app", "See how far the event log's readers are, rebuild their work."),
     "accounts": ("accounts", "app", "Look at accounts, make one staff."),
     "settings": ("engines", "show_settings", "List every setting with its value and what it is for."),
 }

@@ -12,6 +12,7 @@ from securecart import carts, orders
 from securecart.carts import Bought, Cart
 from securecart.events import Event, OrderPlaced
 from securecart.orders import BoughtCart
+from securecart.readers.looking import lasting
 from securecart.readers.model import Progress, Stores
 
 __all__ = ["differences", "read", "rebuild"]
@@ -44,7 +45,17 @@ async def rebuild(stores: Stores, progress: Progress) -> int:
 
 async def differences(stores: Stores) -> int:
     """How many carts still hold what an order bought."""
-    return sum([len(await _still_held(stores, page)) async for page in carts.look_at_all(stores.dynamodb)])
+    wrong = 0
+    async for page in carts.look_at_all(stores.dynamodb):
+        holders = [one.shopper_id for one in await _still_held(stores, page)]
+        wrong += len(await lasting(holders, lambda shoppers: _holders(stores, shoppers)))
+    return wrong
+
+
+async def _holders(stores: Stores, shoppers: Iterable[str]) -> list[str]:
+    """Those of the shoppers whose cart holds what an order bought."""
+    page = [(shopper_id, await carts.load(stores.dynamodb, shopper_id)) for shopper_id in shoppers]
+    return [one.shopper_id for one in await _still_held(stores, page)]
 
 
 async def _still_held(stores: Stores, page: Iterable[tuple[str, Cart]]) -> list[BoughtCart]:

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from securecart.events import Event, OrderEvent
 from securecart.orders import history
-from securecart.orders.history import Key
+from securecart.orders.history import Entry, Key
+from securecart.readers.looking import lasting
 from securecart.readers.model import Progress, Stores
 
 __all__ = ["differences", "read", "rebuild"]
@@ -50,21 +51,31 @@ async def differences(stores: Stores) -> int:
             entries = await history.entries_after(connection, last, limit=PAGE_ORDERS)
         if not entries:
             break
-        keys = [Key(entry.shopper_id, entry.order_id) for entry in entries]
-        kept = {entry.order_id: entry for entry in await history.known(stores.dynamodb, keys)}
-        # an order whose payment is under way is published once it is decided, or has to wait
-        due = [entry for entry in entries if entry.status != "pending" or entry.order_id in kept]
-        wrong += sum(kept.get(entry.order_id) != entry for entry in due)
+        wrong += len(await lasting(await _misshown(stores, entries), lambda ids: _misshown_now(stores, ids)))
         last = entries[-1].order_id
     async for page in history.scan(stores.dynamodb):
-        wrong += len(await _orphans(stores, page))
+        wrong += len(await lasting(await _orphans(stores, page), lambda keys: _orphans(stores, keys)))
     return wrong
+
+
+async def _misshown(stores: Stores, entries: Sequence[Entry]) -> list[int]:
+    """The ids of those entries that the history shows otherwise, or not at all."""
+    keys = [Key(entry.shopper_id, entry.order_id) for entry in entries]
+    kept = {entry.order_id: entry for entry in await history.known(stores.dynamodb, keys)}
+    # an order whose payment is under way is published once it is decided, or has to wait
+    due = [entry for entry in entries if entry.status != "pending" or entry.order_id in kept]
+    return [entry.order_id for entry in due if kept.get(entry.order_id) != entry]
+
+
+async def _misshown_now(stores: Stores, ids: Sequence[int]) -> list[int]:
+    async with stores.database.read() as connection:
+        entries = await history.entries(connection, ids)
+    return await _misshown(stores, entries)
 
 
 async def _orphans(stores: Stores, page: Sequence[Key]) -> list[Key]:
     """Those of the keys that are no order of that shopper's."""
     async with stores.database.read() as connection:
-        there = {
-            Key(entry.shopper_id, entry.order_id) for entry in await history.entries(connection, [key.order_id for key in page])
-        }
+        entries = await history.entries(connection, [key.order_id for key in page])
+    there = {Key(entry.shopper_id, entry.order_id) for entry in entries}
     return [key for key in page if key not in there]

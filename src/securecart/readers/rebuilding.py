@@ -44,5 +44,8 @@ async def rebuild(stores: Stores, name: str, progress: Progress, readers: Sequen
 
 
 async def differences(stores: Stores, readers: Sequence[Reader] = READERS) -> dict[str, int]:
-    """How many things each reader shows otherwise than the orders database says; to be asked when they have caught up."""
+    """How many things each reader shows otherwise than the orders database says, and goes on showing for three seconds.
+
+    The shop may sell meanwhile, as long as its readers are not further behind than that.
+    """
     return {reader.name: await reader.differences(stores) for reader in readers if reader.differences is not None}

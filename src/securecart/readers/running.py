@@ -57,7 +57,8 @@ async def run(stores: Stores, stopping: asyncio.Event, readers: Sequence[Reader]
         except StoreAway as away:
             log.warning("readers wait for the orders database", reason=str(away))
         with suppress(TimeoutError):
-            await asyncio.wait_for(stopping.wait(), LOOK_AGAIN_S)
+            async with asyncio.timeout(LOOK_AGAIN_S):
+                await stopping.wait()
 
 
 async def catch_up(stores: Stores, readers: Sequence[Reader] = READERS, *, within_s: float = 30.0) -> None:
@@ -146,7 +147,7 @@ async def _keep_reading(line: Line, stores: Stores, reader: Reader) -> None:
 async def _read_while_ours(line: Line, bell: asyncio.Event, stores: Stores, reader: Reader) -> None:
     place = await _beginning(stores, reader)
     offer_at = time.monotonic() + OFFER_TURN_S
-    while True:
+    while not line.lost.is_set():
         bell.clear()
         batch = await _next_batch(stores, place)
         if batch is not None:
@@ -156,8 +157,10 @@ async def _read_while_ours(line: Line, bell: asyncio.Event, stores: Stores, read
                 return  # somebody rebuilds it
             offer_at = time.monotonic() + OFFER_TURN_S
         if batch is None:
+            # not wait_for: it forgets that it was cancelled when the bell rings in the same moment (Python before 3.12)
             with suppress(TimeoutError):
-                await asyncio.wait_for(bell.wait(), LOOK_AGAIN_S)
+                async with asyncio.timeout(LOOK_AGAIN_S):
+                    await bell.wait()
         if batch is None or batch.rows < BATCH_FACTS:
             await asyncio.sleep(GATHER_S)
 

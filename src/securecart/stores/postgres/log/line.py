@@ -68,8 +68,8 @@ class Line:
 
     def lose(self, *_: object) -> None:
         """The connection has ended, and with it every turn."""
+        self._ours.clear()
         self.lost.set()
-        self.hear()
 
     async def _ask(self, statement: str, name: str, *, seconds: float | None = None) -> Any:
         async with self._one_at_a_time:
