@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from securecart import readers, settings
+from securecart import settings
 from securecart.app import open_shop
 from securecart.cli.engines import HomeOption, JsonOption
 from securecart.cli.screen import out
@@ -52,7 +52,7 @@ async def _check(loaded: Settings) -> Report:
     if not loaded.postgres_url:
         raise NotRunning(home=str(loaded.home_path))
     async with open_shop(loaded) as shop:
-        return await check(shop, differences=lambda opened: readers.differences(opened.stores))
+        return await check(shop)
 
 
 def _title(report: Report) -> str:
