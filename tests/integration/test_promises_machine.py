@@ -42,6 +42,11 @@ CARDS = st.sampled_from(["tok_visa", "tok_visa", "tok_mastercard", "tok_declined
 FATES = st.sampled_from(["well", "well", "well", "opened", "charged", "settled", "deaf opened", "deaf settled", "call lost"])
 WHO = st.integers(0, 2)
 UNITS = st.tuples(*[st.integers(0, 3)] * 3).filter(any)
+DECIDED_TWICE = """
+    SELECT body ->> 'order_id' AS order FROM event
+    WHERE body ->> 'kind' IN ('order_placed', 'order_declined')
+    GROUP BY 1 HAVING count(*) > 1
+"""
 LIVE = {"paid", "authorised", "partially_refunded", "refunded", "pending"}
 
 T = TypeVar("T")
@@ -350,7 +355,8 @@ class Shopping(RuleBasedStateMachine):
         told = list(self.told.values())
         async with self.shop.database.read() as read:
             found = await promises.look(read, told=told, received=self.received, book=book, at_rest=self.swept)
-        return [f"{one.promise}: {one.what}" for one in found]
+            twice = await read.fetch(DECIDED_TWICE)
+        return [f"{one.promise}: {one.what}" for one in found] + [f"order {one['order']} was decided twice" for one in twice]
 
     async def _reserved(self) -> int:
         async with self.shop.database.read() as read:

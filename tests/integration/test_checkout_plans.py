@@ -1,0 +1,173 @@
+"""Every statement that buying, settling, sweeping and taking back send: none reads a table with a past from end to end.
+
+The statements are overheard while the real verbs run, so one that is added later is judged as well. Each is planned twice:
+for the values it was sent with, and once for all values, as the server does for a statement that it has seen some times.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import asyncpg
+import msgspec
+import pytest
+
+from securecart import checkout
+from securecart.app import Shop
+from securecart.checkout import Till
+from securecart.checkout.model import Question, Settlement
+from securecart.errors import OutOfStock
+from securecart.payments import Charge
+from securecart.settings import Settings
+from securecart.stores.postgres import Database, Read, Transaction
+from securecart.values import Line
+from tests.catalog_for_tests import a_database
+from tests.forced_moments import HeldGateway, a_till
+from tests.orders_for_tests import a_new_order
+
+PAST = """
+    INSERT INTO product (slug, title) SELECT 'p' || n, 'P' FROM generate_series(1, 20000) AS n;
+    INSERT INTO variant (sku, product_id) SELECT 'S' || n, n FROM generate_series(1, 20000) AS n;
+    INSERT INTO price (sku, currency, amount_minor) SELECT 'S' || n, 'USD', 100 FROM generate_series(1, 20000) AS n;
+    INSERT INTO stock (sku, location_id, received, sold, reserved)
+    SELECT 'S' || n, 1, 1000, 1, 1 FROM generate_series(1, 20000) AS n;
+    INSERT INTO orders (
+        number, shopper_id, idempotency_key, request_digest, cart_version, cart_change, status, email, currency, subtotal_minor,
+        shipping_minor, tax_minor, tax_included, total_minor, shipping_method, shipping_address, billing_address, pending_until
+    )
+    SELECT
+        'N' || n, 'guest:' || n % 5000, 'k' || n, '', 1, 'c' || n, CASE WHEN n % 50 = 0 THEN 'pending' ELSE 'paid' END,
+        'a@example.com', 'USD', 100, 0, 0, false, 100, 'pickup', '{}', '{}',
+        CASE WHEN n % 50 = 0 THEN now() + interval '1 hour' END
+    FROM generate_series(1, 20000) AS n;
+    INSERT INTO order_line (order_id, position, sku, title, quantity, unit_price_minor, tax_minor, total_minor)
+    SELECT id, 1, 'S' || id, 'P', 1, 100, 0, 100 FROM orders;
+    INSERT INTO order_change (order_id, status, note) SELECT id, 'pending', 'Order received.' FROM orders;
+    INSERT INTO payment (order_id, gateway, status, currency, amount_minor)
+    SELECT id, 'sandbox', CASE status WHEN 'paid' THEN 'captured' ELSE status END, 'USD', 100 FROM orders;
+    INSERT INTO reservation (order_id, sku, location_id, quantity, expires_at) SELECT id, 'S' || id, 1, 1, now() FROM orders;
+    INSERT INTO allocation (order_id, sku, location_id, quantity) SELECT id, 'S' || id, 1, 1 FROM orders;
+    INSERT INTO refund (payment_id, idempotency_key, amount_minor, reason, status) SELECT id, 'k', 1, 'r', 'done' FROM payment;
+    ANALYZE;
+"""
+LARGE = {
+    *("orders", "order_line", "order_change", "payment", "refund", "reservation", "allocation", "stock"),
+    *("product", "variant", "price"),
+}
+GROUP = 64
+
+
+class Overheard:
+    """A connection that notes what is sent over it."""
+
+    def __init__(self, connection: Any, sent: dict[str, tuple[Any, ...]]) -> None:
+        self._connection = connection
+        self._sent = sent
+
+    def __getattr__(self, name: str) -> Any:
+        verb = getattr(self._connection, name)
+        if name not in {"execute", "fetch", "fetchrow", "fetchval"}:
+            return verb
+
+        async def send(statement: str, *arguments: Any, **more: Any) -> Any:
+            known = self._sent.get(statement)
+            if known is None or weight(arguments) > weight(known):
+                self._sent[statement] = arguments
+            return await verb(statement, *arguments, **more)
+
+        return send
+
+
+class OverheardDatabase(Database):
+    """The database, and by statement the largest arguments it was sent with."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database._pool, database._url)
+        self.sent: dict[str, tuple[Any, ...]] = {}
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[Read]:
+        async with super().read() as read:
+            yield cast("Read", Overheard(read, self.sent))
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        async with super().transaction() as tx:
+            yield cast("Transaction", Overheard(tx, self.sent))
+
+
+def weight(arguments: tuple[Any, ...]) -> int:
+    return sum(len(one) for one in arguments if isinstance(one, list | tuple))
+
+
+@pytest.fixture(scope="module")
+async def overheard(shop: Shop, engines: Settings) -> AsyncIterator[tuple[asyncpg.Connection, dict[str, tuple[Any, ...]]]]:
+    async with a_database(engines, "plans") as database:
+        owner = await asyncpg.connect(engines.postgres_owner_url, database="plans")
+        await owner.execute(PAST)
+        listening = OverheardDatabase(database)
+        await go_shopping(a_till(shop, database=listening, gateway=HeldGateway(shop)))
+        async with database.read() as read:
+            yield cast("asyncpg.Connection", read), listening.sent
+        await owner.close()
+
+
+async def go_shopping(till: Till) -> None:
+    """A full group opened, half of it paid and half declined; one refused; one repeated; one swept, cancelled, refunded."""
+    await till.cost(Question(tuple(f"S{n}" for n in range(1, 25)), "US", "USD"))
+    wishes = [a_new_order(*(Line(f"S{n * 7 + k}", 1) for k in range(3)), shopper_id=f"guest:{n}") for n in range(1, GROUP + 1)]
+    opened = await asyncio.gather(*(till.open(wish) for wish in wishes))
+    with pytest.raises(OutOfStock):
+        await till.open(a_new_order(Line("S1", 999_999)))
+    await till.open(wishes[0])
+    paid, declined = Charge(status="captured", id="pay_1"), Charge(status="declined", decline_reason="card_declined")
+    await till.settle(Settlement(opened[0].id, paid))
+    await till.settle(Settlement(opened[1].id, declined))
+    async with till.database.transaction() as tx:
+        await tx.execute("UPDATE orders SET pending_until = now() - interval '1 second' WHERE number = $1", wishes[2].number)
+    await checkout.sweep(till)
+    await till.settle(Settlement(opened[3].id, paid))
+    await checkout.refund(till, wishes[0].number, amount_minor=1, reason="damaged", key="k")
+    await checkout.cancel(till, wishes[3].number, shopper_id=None, key="k")
+
+
+async def test_no_statement_of_a_purchase_reads_a_large_table_from_end_to_end(
+    overheard: tuple[asyncpg.Connection, dict[str, tuple[Any, ...]]],
+) -> None:
+    connection, sent = overheard
+    names = {statement.split("*/")[0].strip("/* ").rpartition(".")[2]: statement for statement in sent if "/*" in statement}
+    wanted = {"price_items", "rates", "lock_stock", "open_orders", "find_opened", "hold_stock", "expect_payments"}
+    wanted |= {"lock_held_stock", "decide_orders", "record_charges", "sell_reserved", "release_reserved", "publish"}
+    assert wanted | {"overdue_orders", "lock_order", "restock_sold", "open_refund", "find_order"} <= names.keys()
+    scanning = {}
+    for name, statement in names.items():
+        for_these, for_any = await planned(connection, statement, sent[statement]), await planned(connection, statement)
+        scanning[name] = (scanned(for_these) | scanned(for_any)) & LARGE
+    assert {name: tables for name, tables in scanning.items() if tables} == {}
+
+
+async def planned(connection: asyncpg.Connection, statement: str, arguments: tuple[Any, ...] | None = None) -> Any:
+    """The plan for these arguments, or the one for any."""
+    if arguments is not None:
+        return msgspec.json.decode(await connection.fetchval(f"EXPLAIN (FORMAT JSON) {statement}", *arguments))
+    await connection.execute("SET plan_cache_mode = force_generic_plan")
+    await connection.execute(f"PREPARE judged AS {statement}")
+    try:
+        count = await connection.fetchval("SELECT cardinality(parameter_types) FROM pg_prepared_statements WHERE name = 'judged'")
+        values = f"({', '.join(['NULL'] * count)})" if count else ""
+        return msgspec.json.decode(await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE judged{values}"))
+    finally:
+        await connection.execute("DEALLOCATE judged; RESET plan_cache_mode")
+
+
+def scanned(plan: object) -> set[str]:
+    """The tables that a plan reads from end to end."""
+    if isinstance(plan, list):
+        return {name for part in plan for name in scanned(part)}
+    if not isinstance(plan, dict):
+        return set()
+    own = {plan["Relation Name"]} if plan.get("Node Type") == "Seq Scan" else set()
+    return own | {name for part in plan.values() for name in scanned(part)}
