@@ -30,6 +30,7 @@ KEY = "sk_test_made_up_for_tests"
 SECRET = "whsec_made_up_for_tests"
 READY_WITHIN_S = 15
 NOTICE_WITHIN_S = 5  # localstripe waits a second before it sends one
+LEAST_AMOUNT = 50
 UNKNOWN_TO_LOCALSTRIPE = re.compile(r"^(allowed_payment_method_types|use_stripe_sdk)\b")
 
 Hook = Callable[[], Awaitable[object]]
@@ -214,6 +215,8 @@ class Edge:
             found = [] if self.hides_from_search else await self.intents(reference)
             return 200, msgspec.json.encode({"object": "search_result", "url": path, "has_more": False, "data": found})
         fields = [(name, value) for name, value in parse_qsl(body.decode()) if not UNKNOWN_TO_LOCALSTRIPE.match(name)]
+        if path == "/v1/payment_intents" and int(dict(fields)["amount"]) < LEAST_AMOUNT:
+            return _error(400, "invalid_request_error", "Amount must be at least $0.50.", "amount_too_small")
         if path.endswith("/confirm"):
             given = {name: value for name, value in fields if name in {"payment_method", "capture_method"}}
             fields = [(name, value) for name, value in fields if name not in given]

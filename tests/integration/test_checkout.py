@@ -190,6 +190,23 @@ async def test_a_crash_after_the_charge_ends_with_the_paid_order(shop: Shop, mon
     assert await stock_of(shop, sku) == (2, 0, 3)
 
 
+async def test_a_crash_of_an_order_that_costs_nothing_ends_with_the_order(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    shopper, sku = a_guest(), await a_product(shop.database, price_minor=0, stock=5)
+    await fill(shop, shopper, Line(sku, 2))
+
+    async def die(*_: object) -> None:
+        raise ConnectionAbortedError
+
+    monkeypatch.setattr(placing, "_charge", die)
+    with pytest.raises(ConnectionAbortedError):
+        await buy(shop, shopper)
+    (number,) = await orders_of(shop, shopper)
+    await overdue(shop, number)
+    await checkout.sweep(shop.till)
+    assert (await find(shop, number)).status == "paid"
+    assert await stock_of(shop, sku) == (2, 0, 3)
+
+
 async def test_the_sweeper_leaves_young_orders_alone(shop: Shop) -> None:
     shopper, sku = a_guest(), await a_product(shop.database)
     await fill(shop, shopper, Line(sku, 1))

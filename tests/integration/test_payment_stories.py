@@ -262,6 +262,16 @@ async def test_a_failed_payment_webhook_ends_the_order(story: Story) -> None:
     await story.ends("declined", intent="canceled")
 
 
+async def test_an_amount_that_stripe_never_takes_is_declined_and_never_found(story: Story) -> None:
+    async with story.shop.database.transaction() as tx:
+        await tx.execute("UPDATE price SET amount_minor = 10 WHERE sku = $1", story.sku)
+    order = await story.buy()
+    assert order.status == "declined"
+    assert notes(order)[-1] == "Payment declined: amount too small."
+    last = await story.till.gateway.conclude(order.number, order.total, since=order.placed_at)
+    assert (last.status, await story.edge.intents(order.number)) == ("closed", [])
+
+
 # the bank asks the buyer
 
 

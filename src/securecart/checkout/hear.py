@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from securecart import orders, payments
 from securecart.checkout import marks
-from securecart.checkout.model import Settlement
+from securecart.checkout.model import NOTHING_TO_PAY, Settlement
 from securecart.checkout.ship import keep_word, try_to_finish
 from securecart.checkout.till import Till
 from securecart.checkout.together import settle_in
 from securecart.checkout.undo import note_refund, try_to_give_back
 from securecart.errors import NotFound
-from securecart.orders import Order, Record
+from securecart.orders import Order, Paying, Record
 from securecart.payments import Charge, Notice, OpenRefund, Wanted
 from securecart.stores.postgres import Transaction
 from securecart.telemetry import log
 from securecart.values import Money
 
-__all__ = ["HEARD", "hear", "look_again"]
+__all__ = ["HEARD", "conclude", "hear", "look_again"]
 
 # the history's sentence where the gateway told of a payment by itself
 HEARD = {
@@ -42,7 +42,7 @@ async def hear(till: Till, body: bytes, signature: str) -> None:
     if order is None:
         log.warning("notice about an order that is not here", notice=notice.id, kind=notice.kind, order=notice.reference)
         return
-    charge = await till.gateway.conclude(order.number, order.total, since=order.placed_at)
+    charge = await conclude(till, order)
     owed: OpenRefund | Wanted | None = None
     async with till.database.transaction() as tx:
         if not await payments.see(tx, till.gateway.name, notice):
@@ -54,6 +54,13 @@ async def hear(till: Till, body: bytes, signature: str) -> None:
     await _give(till, owed)
 
 
+async def conclude(till: Till, order: Paying) -> Charge:
+    """The last word on an order's payment; `GatewayAway` while there is none."""
+    if order.total_minor == 0:
+        return NOTHING_TO_PAY
+    return await till.gateway.conclude(order.number, order.total, since=order.placed_at)
+
+
 async def look_again(till: Till, number: str, *, shopper_id: str | None) -> Order:
     """Ask what became of a pending order's payment, because its buyer did what the bank wanted; `NotFound`, `GatewayAway`."""
     async with till.database.read() as read:
@@ -63,7 +70,7 @@ async def look_again(till: Till, number: str, *, shopper_id: str | None) -> Orde
     if order.status == "pending":
         charge = await till.gateway.look(number, order.total, since=order.placed_at)
         if charge.status == "declined":  # it could still be tried with another card, which would be another order
-            charge = await till.gateway.conclude(number, order.total, since=order.placed_at)
+            charge = await conclude(till, order)
         if charge.status != "waiting":
             await till.settle(Settlement(order.id, charge))
     async with till.database.read() as read:

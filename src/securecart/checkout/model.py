@@ -26,6 +26,8 @@ OUTCOMES: dict[str, tuple[Status, str]] = {
     "closed": ("cancelled", "No payment arrived in time; nothing was charged."),
 }
 PPM = 1_000_000
+# what no gateway is asked for
+NOTHING_TO_PAY = Charge("captured", "nothing-to-pay")
 
 
 class Pace(Struct, frozen=True):

@@ -15,7 +15,7 @@ import msgspec
 from securecart import carts, orders, payments
 from securecart.carts import Cart
 from securecart.checkout import marks
-from securecart.checkout.model import AskQuote, PlaceOrder, Question, Quote, Settlement, total_up
+from securecart.checkout.model import NOTHING_TO_PAY, AskQuote, PlaceOrder, Question, Quote, Settlement, total_up
 from securecart.checkout.till import Till
 from securecart.errors import BadInput, CartEmpty, Conflict, GatewayAway, IdempotencyKeyReused, TotalChanged
 from securecart.events import OrderWaits
@@ -99,7 +99,7 @@ async def _write_out(till: Till, shopper: Session, wish: PlaceOrder, key: str, c
 async def _charge(till: Till, opened: Opened, amount: Money, token: str) -> Charge | None:
     """The gateway's word, or None when it gave none in time and the order has to wait for the sweeper."""
     if amount.amount_minor == 0:
-        return Charge(status="captured", id="nothing-to-pay")
+        return NOTHING_TO_PAY
     try:
         return await till.gateway.authorise(opened.number, amount, token, capture=till.pace.captures_at_once)
     except GatewayAway:

@@ -13,6 +13,7 @@ from typing import TypeVar
 from msgspec import Struct
 
 from securecart import orders, payments
+from securecart.checkout.hear import conclude
 from securecart.checkout.model import Settlement
 from securecart.checkout.ship import finish
 from securecart.checkout.till import Till
@@ -79,7 +80,7 @@ async def _each(till: Till, waiting: Sequence[Open], ask: Callable[[Till, Open],
 
 async def _conclude(till: Till, order: Paying) -> str:
     try:
-        charge = await till.gateway.conclude(order.number, order.total, since=order.placed_at)
+        charge = await conclude(till, order)
     except GatewayAway:
         async with till.database.transaction() as tx:  # so that others come first the next time
             await orders.wait_longer(tx, order.id, ASK_AGAIN_S)

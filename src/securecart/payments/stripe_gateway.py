@@ -27,6 +27,7 @@ from securecart.values import Money
 KEYS_KEPT = timedelta(hours=23)  # Stripe says 24; the hour is for clocks that disagree
 RETRIES = 1  # under the same idempotency key, so a retry moves no money twice
 METADATA_LENGTH_MAX = 500
+NEVER_CREATED = frozenset({"amount_too_small", "amount_too_large"})
 WRITTEN_OUT = ["latest_charge", "payment_method"]
 KINDS = frozenset(
     {
@@ -265,6 +266,8 @@ class StripeGateway:
             try:
                 return await self._create(reference, amount)
             except (stripe.IdempotencyError, stripe.APIError, stripe.InvalidRequestError) as error:
+                if error.code in NEVER_CREATED:
+                    return None
                 # Stripe repeats whatever it answered first, a failure too; the intent may be there all the same
                 log.warning("stripe's answer does not name the intent, searching", order=reference, why=error.user_message)
         query = f"metadata['reference']:'{reference}'"
