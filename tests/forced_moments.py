@@ -22,7 +22,7 @@ from securecart.checkout import Till
 from securecart.errors import GatewayAway, StoreAway
 from securecart.orders import NewOrder
 from securecart.payments import Charge, Gateway, Notice
-from securecart.payments.model import Refunded
+from securecart.payments.model import Kind, Refunded
 from securecart.settings import Settings
 from securecart.stores.postgres import Database, Read, Transaction
 from securecart.stores.postgres.database import _speak_json
@@ -196,7 +196,7 @@ class DeafDatabase(Database):
             raise StoreAway(store="orders database", retry_after=1)
 
 
-def a_notice(number: str, kind: str = "payment.changed") -> bytes:
+def a_notice(number: str, kind: Kind = "charged") -> bytes:
     """A new notice about an order's payment, as `HeldGateway` reads it."""
     return msgspec.json.encode(Notice(secrets.token_hex(8), kind, number))
 

@@ -111,11 +111,16 @@ def from_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]
 def convert(values: Mapping[str, Any]) -> Settings:
     """Check and convert values from text; `BadInput` names the setting that cannot be used."""
     try:
-        return msgspec.convert(values, Settings, strict=False)
+        converted = msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
         reason, _, path = str(error).partition(" - at `$.")
         name = path.rstrip("`")
         raise BadInput(field=name, problem=f"Setting {PREFIX}{name.upper()}: {reason}.") from error
+    if converted.gateway == "stripe":
+        for name in ("stripe_key", "stripe_webhook_secret"):
+            if not getattr(converted, name):
+                raise BadInput(field=name, problem=f"Setting {PREFIX}{name.upper()}: the gateway stripe needs it.")
+    return converted
 
 
 def table() -> list[tuple[str, Any, str]]:

@@ -40,7 +40,7 @@ async def test_a_notice_of_a_failed_payment_ends_the_order(shop: Shop) -> None:
     till = a_till(shop, gateway=HeldGateway(shop, loses=True))
     order = await buy(shop, shopper, till=till, token="tok_declined")
     assert order.status == "pending"
-    await checkout.hear(till, a_notice(order.number, "payment.failed"), "")
+    await checkout.hear(till, a_notice(order.number, "ended"), "")
     assert [change.status for change in (await find(shop, order.number)).changes] == ["pending", "declined"]
     assert await stock_of(shop, sku) == (0, 0, 5)
 

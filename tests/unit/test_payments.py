@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from securecart import payments
+from securecart import payments, settings
 from securecart.cli.engines import _harmless
 from securecart.engines import Home, stores
-from securecart.errors import OperatorError
+from securecart.errors import BadInput
 from securecart.payments.stripe_gateway import Intent
 from securecart.settings import Settings
 from securecart.web.storefront.checkout import cards_of
@@ -56,9 +56,11 @@ def test_the_card_is_told_from_the_charge_the_method_or_the_failure() -> None:
     assert (declined.card.brand, declined.decline_reason) == ("visa", "insufficient_funds")
 
 
-def test_stripe_without_its_secrets_says_which_settings_are_missing() -> None:
-    with pytest.raises(OperatorError, match="SECURECART_STRIPE_KEY"):
-        payments.connect(Settings(gateway="stripe", stripe_key="sk_test_x"))
+@pytest.mark.parametrize(("given", "missing"), [({}, "KEY"), ({"STRIPE_KEY": "sk_test_x"}, "WEBHOOK_SECRET")])
+def test_stripe_without_its_secrets_says_which_setting_is_missing(tmp_path: Path, given: dict[str, str], missing: str) -> None:
+    environ = {f"SECURECART_{name}": value for name, value in {"GATEWAY": "stripe", **given}.items()}
+    with pytest.raises(BadInput, match=f"SECURECART_STRIPE_{missing}"):
+        settings.load(str(tmp_path), environ)
 
 
 def test_with_stripe_no_sandbox_is_started(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ HEARD = {
     "authorised": "Payment authorised; the gateway sent word of it. It is captured when the goods are shipped.",
     "closed": "The payment was cancelled; nothing was charged.",
 }
+KNOWN_TO_BE_PAID = frozenset({"paid", "partially_refunded", "refunded"})
 
 
 async def hear(till: Till, body: bytes, signature: str) -> None:
@@ -41,6 +42,10 @@ async def hear(till: Till, body: bytes, signature: str) -> None:
         order = await orders.paying(read, notice.reference)
     if order is None:
         log.warning("notice about an order that is not here", notice=notice.id, kind=notice.kind, order=notice.reference)
+        return
+    if notice.kind == "charged" and order.status in KNOWN_TO_BE_PAID:
+        async with till.database.transaction() as tx:  # most notices say what our own call was answered
+            await payments.see(tx, till.gateway.name, notice)
         return
     charge = await conclude(till, order)
     owed: OpenRefund | Wanted | None = None

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 Said = Literal["captured", "authorised", "declined", "closed", "waiting"]
 Decision = Literal["capture", "void"]
+Kind = Literal["charged", "ended", "refunded"]
 
 
 class Card(Struct, frozen=True):
@@ -44,7 +45,7 @@ class Notice(Struct, frozen=True):
     """What a gateway sends by itself: a hint that something happened to a reference, proven to come from the gateway."""
 
     id: str
-    kind: str
+    kind: Kind
     reference: str
 
 

@@ -20,7 +20,7 @@ import stripe
 from msgspec import Struct
 
 from securecart.errors import BadInput, BadSignature, GatewayAway
-from securecart.payments.model import Card, Charge, Notice, Refunded
+from securecart.payments.model import Card, Charge, Kind, Notice, Refunded
 from securecart.telemetry import log
 from securecart.values import Money
 
@@ -29,15 +29,13 @@ RETRIES = 1  # under the same idempotency key, so a retry moves no money twice
 METADATA_LENGTH_MAX = 500
 NEVER_CREATED = frozenset({"amount_too_small", "amount_too_large"})
 WRITTEN_OUT = ["latest_charge", "payment_method"]
-KINDS = frozenset(
-    {
-        "payment_intent.succeeded",
-        "payment_intent.amount_capturable_updated",
-        "payment_intent.payment_failed",
-        "payment_intent.canceled",
-        "charge.refunded",
-    }
-)
+KINDS: dict[str, Kind] = {
+    "payment_intent.succeeded": "charged",
+    "payment_intent.amount_capturable_updated": "charged",
+    "payment_intent.payment_failed": "ended",
+    "payment_intent.canceled": "ended",
+    "charge.refunded": "refunded",
+}
 
 
 class StripeCard(Struct, frozen=True):
@@ -226,7 +224,8 @@ class StripeGateway:
         except (stripe.SignatureVerificationError, ValueError) as error:  # ValueError: not text, or not an event
             raise BadSignature(problem="The signature of this notice is wrong or too old.") from error
         reference = event.data.object.metadata.get("reference", "")
-        return Notice(event.id, event.type, reference) if reference and event.type in KINDS else None
+        kind = KINDS.get(event.type)
+        return Notice(event.id, kind, reference) if reference and kind else None
 
     async def close(self) -> None:
         """Close the connections."""
