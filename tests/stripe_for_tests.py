@@ -217,6 +217,10 @@ class Edge:
         fields = [(name, value) for name, value in parse_qsl(body.decode()) if not UNKNOWN_TO_LOCALSTRIPE.match(name)]
         if path == "/v1/payment_intents" and int(dict(fields)["amount"]) < LEAST_AMOUNT:
             return _error(400, "invalid_request_error", "Amount must be at least $0.50.", "amount_too_small")
+        if path == "/v1/refunds" and not await self._is_left(dict(fields)):
+            return _error(
+                400, "invalid_request_error", "Refund amount is greater than unrefunded amount.", "charge_already_refunded"
+            )
         if path.endswith("/confirm"):
             given = {name: value for name, value in fields if name in {"payment_method", "capture_method"}}
             fields = [(name, value) for name, value in fields if name not in given]
@@ -232,6 +236,10 @@ class Edge:
             intent = msgspec.json.decode(answer)
             self._made.setdefault(intent["metadata"]["reference"], []).append(intent["id"])
         return status, answer
+
+    async def _is_left(self, refund: dict[str, str]) -> bool:
+        charge = (await self.ask("GET", f"/v1/payment_intents/{refund['payment_intent']}"))["latest_charge"]
+        return charge is None or int(refund["amount"]) <= charge["amount"] - charge["amount_refunded"]
 
     async def _forward(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
         assert self._http is not None

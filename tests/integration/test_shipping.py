@@ -59,6 +59,12 @@ async def long_ago(shop: Shop) -> None:
         await tx.execute("UPDATE refund SET created_at = now() - interval '1 hour' WHERE status = 'pending'")
 
 
+async def by_hand(shop: Shop, order: Order, amount_minor: int) -> None:
+    """Somebody refunds at the gateway, and the shop does not know."""
+    charge = await shop.till.gateway.look(order.number, order.total, since=order.placed_at)
+    await shop.till.gateway.refund(charge.id, amount_minor, reason="by hand", key="theirs")
+
+
 async def facts_of(shop: Shop, number: str) -> list[str]:
     sql = """
         SELECT event.body ->> 'kind' AS kind FROM event JOIN orders ON orders.id = (event.body ->> 'order_id')::bigint
@@ -166,11 +172,14 @@ async def test_one_order_that_the_gateway_cannot_answer_for_does_not_stop_the_ot
 
 async def test_a_refund_that_the_gateway_will_never_pay_is_noted_and_not_asked_for_again(shop: Shop) -> None:
     order, _ = await order_of_three(shop, shop.till)
-    charge = await shop.till.gateway.look(order.number, order.total, since=order.placed_at)
-    await shop.till.gateway.refund(charge.id, 1500, reason="by hand, at the gateway", key="theirs")
+    await by_hand(shop, order, 1500)
     cancelled = await checkout.cancel(shop.till, order.number, shopper_id=None, key="c")
     assert cancelled.status == "cancelled"
     assert "The gateway refused to pay $15.00 back" in cancelled.changes[-1].note
+    partly, _ = await order_of_three(shop, shop.till)
+    await by_hand(shop, partly, 1500)
+    refunded = await checkout.refund(shop.till, partly.number, amount_minor=100, reason="dent", key="r")
+    assert (refunded.status, refunded.refunded.amount_minor) == ("paid", 0)
     async with shop.database.read() as read:
         open_ = await payments.unfinished_refunds(read, "sandbox", older_than_s=-60, limit=1000)
         record = await read.fetchval("SELECT id FROM orders WHERE number = $1", order.number)

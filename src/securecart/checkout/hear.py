@@ -90,11 +90,10 @@ async def _compare(tx: Transaction, order: Record, charge: Charge, notice: Notic
     """Bring the shop's book to what the gateway says of an order that was decided before; what is to be given back now."""
     if order.status == "authorised":
         return await keep_word(tx, order, charge, ships=False)
-    if order.status in {"declined", "cancelled"} and charge.status in {"captured", "authorised"}:
-        if not await payments.wake(tx, order.id, charge):
-            return None
+    has_money = charge.status in {"captured", "authorised"}
+    if has_money and order.status in {"declined", "cancelled"} and await payments.wake(tx, order.id, charge):
         log.warning("money for an order that has ended", order=order.number, notice=notice.id, status=charge.status)
-        await orders.change(tx, order.id, order.status, "Money arrived after the order had ended; it goes back.")
+        await orders.note(tx, order.id, "Money arrived after the order had ended; it goes back.")
         if charge.status == "authorised":
             return await payments.want(tx, order.id, "void")
         return await payments.open_refund(tx, order.id, key="too-late", amount_minor=None, reason="the order had ended")

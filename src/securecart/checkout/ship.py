@@ -45,6 +45,8 @@ async def finish(till: Till, wanted: Wanted) -> OpenRefund | None:
         charge = await till.gateway.capture(wanted.gateway_id, amount_minor=wanted.amount_minor, key=f"capture-{wanted.number}")
     else:
         charge = await till.gateway.void(wanted.gateway_id, key=f"void-{wanted.number}")
+    if charge.status in {"authorised", "waiting"}:
+        log.error("gateway leaves a promise as it was", order=wanted.number, decision=wanted.decision)
     async with till.database.transaction() as tx:
         order = await orders.lock(tx, wanted.number)
         return await keep_word(tx, order, charge, ships=wanted.decision == "capture")
@@ -64,14 +66,14 @@ async def keep_word(tx: Transaction, order: Record, charge: Charge, *, ships: bo
 
     `ships`: the goods leave once the money is there. Money that came for an order which has ended is to be given back.
     """
-    if charge.status == "authorised" or not await payments.keep_promise(tx, order.id, charge):
+    if charge.status in {"authorised", "waiting"} or not await payments.keep_promise(tx, order.id, charge):
         return None
     taken, ended = charge.status == "captured", order.status == "cancelled"
     if taken and ended:
-        await orders.change(tx, order.id, order.status, "The payment was captured before it could be given up; it goes back.")
+        await orders.note(tx, order.id, "The payment was captured before it could be given up; it goes back.")
         return await payments.open_refund(tx, order.id, key="too-late", amount_minor=None, reason="the order was cancelled")
     if ended:
-        await orders.change(tx, order.id, order.status, "The promised payment was given up; nothing was charged.")
+        await orders.note(tx, order.id, "The promised payment was given up; nothing was charged.")
     elif taken and ships:
         await orders.change(tx, order.id, "paid", "Payment received, and the goods are on their way.", shipped=True)
         await event_log.publish(tx, [OrderPaid(order.id, order.shopper_id), OrderShipped(order.id, order.shopper_id)])

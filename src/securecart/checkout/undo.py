@@ -69,7 +69,7 @@ async def give_back(till: Till, refund: OpenRefund) -> None:
         log.error("gateway refused a refund", refund=refund.id, why=refused.message)
         async with till.database.transaction() as tx:
             if await payments.refuse_refund(tx, refund.id):
-                await orders.record_refund(tx, refund.order_id, 0, f"The gateway refused to pay {amount} back: {refused.message}")
+                await orders.note(tx, refund.order_id, f"The gateway refused to pay {amount} back: {refused.message}")
         return
     async with till.database.transaction() as tx:
         if await payments.finish_refund(tx, refund.id, done.id):

@@ -99,6 +99,11 @@ async def change(tx: Transaction, order_id: int, status: Status, note: str, *, s
     await tx.execute(SQL["change_order"], order_id, status, note, shipped)
 
 
+async def note(tx: Transaction, order_id: int, sentence: str) -> None:
+    """Add a sentence to an order's history and leave it as it is."""
+    await tx.execute(SQL["note_order"], order_id, sentence)
+
+
 async def wait_longer(tx: Transaction, order_id: int, seconds: float, note: str = "") -> None:
     """Leave a pending order alone for some seconds more."""
     await tx.execute(SQL["wait_longer"], order_id, seconds, note)

@@ -87,6 +87,10 @@ WITH changed AS (
 )
 INSERT INTO order_change (order_id, status, note) SELECT id, status, $3 FROM changed;
 
+-- name: note_order
+-- Something to know about order $1 that leaves it as it is: $2.
+INSERT INTO order_change (order_id, status, note) SELECT id, status, $2 FROM orders WHERE id = $1;
+
 -- name: wait_longer
 -- Pending order $1 is not asked about for $2 seconds from now; with note $3 unless that is empty.
 WITH waiting AS (

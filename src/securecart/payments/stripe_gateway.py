@@ -27,6 +27,7 @@ from securecart.values import Money
 KEYS_KEPT = timedelta(hours=23)  # Stripe says 24; the hour is for clocks that disagree
 RETRIES = 1  # under the same idempotency key, so a retry moves no money twice
 METADATA_LENGTH_MAX = 500
+NOT_NOW = frozenset({"balance_insufficient"})
 NEVER_CREATED = frozenset({"amount_too_small", "amount_too_large"})
 WRITTEN_OUT = ["latest_charge", "payment_method"]
 KINDS: dict[str, Kind] = {
@@ -201,6 +202,8 @@ class StripeGateway:
                     {"idempotency_key": f"{payment_id}-{key}"},
                 )
             except stripe.InvalidRequestError as error:
+                if error.code in NOT_NOW:
+                    raise GatewayAway(store="card gateway", retry_after=60) from error
                 raise BadInput(problem=f"Stripe refused the refund: {error.user_message}") from error
             return Refunded(refund.id)
 
