@@ -151,10 +151,14 @@ async def _check(shop: RunningShop, options: Options, database: Database, book: 
     try:
         seen.caught_up_s = await catch_up(database)
         unheard = 0 if seen.ended == FINISHED else options.connections
-        return await acknowledged.report_on(shop, list(book.told()), projections=True, unheard_max=unheard)
+        report = await acknowledged.report_on(shop, list(book.told()), projections=True, unheard_max=unheard)
     except SecureCartError as error:
         seen.ended += f"; the promises could not be checked: {error}"
+        options.say(seen.ended)
         return None
+    for example in report.examples:
+        options.say(example)
+    return report
 
 
 def _result(options: Options, shop: RunningShop, book: Book, seen: Long, report: Report | None, elapsed_s: float) -> Result:

@@ -1,7 +1,7 @@
 """Shoppers whose carts are filled before anybody asks: sessions and carts written as the rooms write them, a hundred a call.
 
-What buying costs can then be measured without what filling costs. Carts live some hours and sessions a day, so what
-nobody bought goes away by itself.
+What buying costs can then be measured without what filling costs. Carts live an hour and sessions a day, so what nobody
+bought goes away by itself.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["Filled", "Pile", "tables_of"]
 TRANSACTION = 100
 ATTEMPTS = 20
 PAUSE_S = 0.05
-CART_S = 6 * 3_600
+CART_S = 3_600
 DAY_S = 86_400
 
 Draw = Callable[[], Mapping[Goods, int]]
@@ -130,7 +130,7 @@ def _cart(shopper_id: str, lines: Mapping[Goods, int]) -> dict[str, Any]:
 
 
 async def _write(tables: DynamoDB, spec: TableSpec, items: Sequence[Mapping[str, Any]]) -> None:
-    """One call after the other: DynamoDB Local has one writer, and writes several callers at once more slowly."""
+    """One call after the other: DynamoDB Local has one writer, so that more at once would not be written sooner."""
     name = tables.name_of(spec)
     for start in range(0, len(items), TRANSACTION):
         await _send(tables, [{"Put": {"TableName": name, "Item": item}} for item in items[start : start + TRANSACTION]])

@@ -44,8 +44,11 @@ def by_hour(book: Book) -> dict[str, list[float]]:
 
 
 def growth(memory: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """How much each process's own memory grew from the end of the first tenth, when all is warm, to the end."""
-    found = grown(memory[min(1, len(memory) - 1)], memory[-1])
+    """How much each process's own memory grew from the end of the first tenth, when all is warm, to the end.
+
+    `memory` is at the start, after each tenth, and at the end; where no tenth was finished, growth is from the start.
+    """
+    found = grown(memory[1 if len(memory) > 2 else 0], memory[-1])
     figures = {f"memory_{process}_growth_mb": size for process, size in found.items()}
     return {**figures, "memory_growth_max_mb": max(found.values(), default=0.0)}
 

@@ -52,7 +52,7 @@ def test_the_newest_orders_are_told_once() -> None:
 def test_growth_is_counted_from_the_end_of_the_first_tenth() -> None:
     memory = [{"web": 50.0, "worker": 40.0}, {"web": 80.0, "worker": 45.0}, {"web": 85.5, "worker": 44.0}]
     assert tenths.growth(memory) == {"memory_web_growth_mb": 5.5, "memory_worker_growth_mb": -1.0, "memory_growth_max_mb": 5.5}
-    assert tenths.growth(memory[:1])["memory_growth_max_mb"] == 0.0
+    assert tenths.growth(memory[:2])["memory_growth_max_mb"] == 30.0, "no tenth was finished"
 
 
 def test_memory_is_told_by_process_and_who_has_gone_is_left_out() -> None:
