@@ -74,6 +74,7 @@ async def test_selling_releasing_and_restocking_keep_the_books(database: Databas
         await reserve(tx, kept, Line(sku, 5))
         await reserve(tx, dropped, Line(sku, 2))
     async with database.transaction() as tx:
+        await inventory.lock_held(tx, [kept, dropped])
         await inventory.sell(tx, [kept])
         await inventory.release(tx, [dropped])
     assert [(level.sold, level.reserved, level.available) for level in await books(database, sku)] == [(4, 0, 0), (1, 0, 3)]
@@ -122,6 +123,7 @@ async def test_orders_that_want_the_same_skus_in_opposite_order_do_not_deadlock(
             order = await a_pending_order(tx, *lines)
             await reserve(tx, order, *lines)
         async with database.transaction() as tx:
+            await inventory.lock_held(tx, [order])
             await inventory.sell(tx, [order])
 
     await asyncio.gather(*(buy(one, two) if n % 2 else buy(two, one) for n in range(40)))

@@ -20,7 +20,7 @@ async def lock(tx: Transaction, skus: Iterable[str]) -> Shelves:
 
 
 async def lock_held(tx: Transaction, order_ids: Sequence[int]) -> None:
-    """Lock the stock that these orders hold units of, as `lock` does."""
+    """Lock the stock that these orders hold units of, as `lock` does: before they change, and before `sell` and `release`."""
     await tx.execute(SQL["lock_held_stock"], order_ids)
 
 

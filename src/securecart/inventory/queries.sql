@@ -32,14 +32,10 @@ FROM total
 WHERE stock.sku = total.sku AND stock.location_id = total.location_id;
 
 -- name: sell_reserved
--- The orders $1 are paid: their reserved units become sold ones, and where they came from is kept.
-WITH held AS MATERIALIZED (
-    SELECT reservation.order_id, stock.sku, stock.location_id, reservation.quantity
-    FROM reservation
-    JOIN stock USING (sku, location_id)
-    WHERE reservation.order_id = ANY ($1::bigint[])
-    ORDER BY stock.sku, stock.location_id
-    FOR UPDATE OF stock
+-- The orders $1 are paid: their reserved units become sold ones, and where they came from is kept. The caller has locked
+-- the stock.
+WITH held AS (
+    DELETE FROM reservation WHERE order_id = ANY ($1::bigint[]) RETURNING order_id, sku, location_id, quantity
 ), total AS (
     SELECT sku, location_id, sum(quantity) AS quantity FROM held GROUP BY sku, location_id
 ), sold AS (
@@ -47,30 +43,21 @@ WITH held AS MATERIALIZED (
     SET reserved = stock.reserved - total.quantity, sold = stock.sold + total.quantity
     FROM total
     WHERE stock.sku = total.sku AND stock.location_id = total.location_id
-), forgotten AS (
-    DELETE FROM reservation WHERE order_id = ANY ($1::bigint[])
 )
 INSERT INTO allocation (order_id, sku, location_id, quantity)
 SELECT order_id, sku, location_id, quantity FROM held;
 
 -- name: release_reserved
--- The orders $1 will not be: their reserved units are available again.
-WITH held AS MATERIALIZED (
-    SELECT stock.sku, stock.location_id, reservation.quantity
-    FROM reservation
-    JOIN stock USING (sku, location_id)
-    WHERE reservation.order_id = ANY ($1::bigint[])
-    ORDER BY stock.sku, stock.location_id
-    FOR UPDATE OF stock
+-- The orders $1 will not be: their reserved units are available again. The caller has locked the stock.
+WITH held AS (
+    DELETE FROM reservation WHERE order_id = ANY ($1::bigint[]) RETURNING sku, location_id, quantity
 ), total AS (
     SELECT sku, location_id, sum(quantity) AS quantity FROM held GROUP BY sku, location_id
-), released AS (
-    UPDATE stock
-    SET reserved = stock.reserved - total.quantity
-    FROM total
-    WHERE stock.sku = total.sku AND stock.location_id = total.location_id
 )
-DELETE FROM reservation WHERE order_id = ANY ($1::bigint[]);
+UPDATE stock
+SET reserved = stock.reserved - total.quantity
+FROM total
+WHERE stock.sku = total.sku AND stock.location_id = total.location_id;
 
 -- name: restock_sold
 -- Order $1 was cancelled after it was paid: its units go back where they came from.
