@@ -14,6 +14,7 @@ from prometheus_client import REGISTRY
 
 from securecart import carts, catalog, checkout, inventory, orders, readers
 from securecart.app import Shop
+from securecart.catalog import NewProduct, NewVariant
 from securecart.errors import NotFound, StoreAway
 from securecart.events import Event, OrderPlaced, OrderWaits, ProductsChanged, StockChanged
 from securecart.inventory import Receipt
@@ -21,6 +22,7 @@ from securecart.orders import Order, OrderSummary, history
 from securecart.orders.history import Entry
 from securecart.readers import Progress, Reader, Stores, looking, rebuilding, running
 from securecart.sessions import Session
+from securecart.stores import cache
 from securecart.stores.postgres import log
 from securecart.values import Line
 from tests.orders_for_tests import a_guest, a_product, a_wish
@@ -167,6 +169,26 @@ async def test_what_changed_is_dropped_from_the_cache(shop: Shop) -> None:
     await readers.rebuild(shop.stores, "cache", lambda _: None)
     prices = await catalog.price_cached(shop.database, shop.cache, [other], "USD")
     assert prices[other].price.amount_minor == 777
+
+
+async def test_an_import_that_died_before_it_dropped_anything_is_seen_all_the_same(shop: Shop) -> None:
+    slug = secrets.token_hex(8)
+
+    def goods(cents: int, *skus: str) -> list[NewProduct]:
+        return [NewProduct(slug=slug, title="Thing", variants=[NewVariant(sku, {"USD": cents}) for sku in skus])]
+
+    async with shop.database.read() as read:
+        start = await log.newest(read)
+    lost = cache.connect("redis://127.0.0.1:1/0")
+    await catalog.import_products(shop.database, lost, goods(100, f"{slug}-A", f"{slug}-B"))
+    assert (await catalog.product(shop.database, shop.cache, slug)).variants[0].prices[0].amount_minor == 100
+    await catalog.import_products(shop.database, lost, goods(250, f"{slug}-B", f"{slug}-C"))
+    async with shop.database.read() as read:
+        rows = await read.fetch("SELECT body FROM event WHERE xid::text::bigint > $1 ORDER BY xid, id", start.xid)
+    mine = [row["body"] for row in rows if row["body"].get("slugs") == [slug]]
+    assert mine == [{"kind": "products_changed", "slugs": [slug], "skus": [f"{slug}-A", f"{slug}-B", f"{slug}-C"]}]
+    await readers.catch_up(shop.stores)
+    assert (await catalog.product(shop.database, shop.cache, slug)).variants[0].prices[0].amount_minor == 250
 
 
 async def test_goods_that_arrive_are_told(shop: Shop) -> None:
