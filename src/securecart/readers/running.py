@@ -29,7 +29,8 @@ __all__ = ["begin", "catch_up", "digest", "register", "run"]
 BATCH_FACTS = 500
 LOOK_AGAIN_S = 1.0
 # after a knock, wait for more of the same moment: fewer and fuller batches cost less
-GATHER_S = 0.05
+GATHER_S = 0.1
+POLL_S = 0.02
 OFFER_TURN_S = 1.0
 TRIES = 3
 PAUSE_S = 0.2
@@ -170,12 +171,12 @@ async def _catch_up(line: Line, stores: Stores, reader: Reader, goal: Place) -> 
         async with stores.database.read() as read:
             if await event_log.place_of(read, reader.name) >= goal:
                 return
-        await asyncio.sleep(GATHER_S)
+        await asyncio.sleep(POLL_S)
     place = await _beginning(stores, reader)
     while place < goal:
         batch = await _next_batch(stores, place)
         if batch is None:
-            await asyncio.sleep(GATHER_S)  # a transaction in front of the goal is still open
+            await asyncio.sleep(POLL_S)  # a transaction in front of the goal is still open
         else:
             place = await _take(stores, reader, place, batch)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from litestar import Response, get
 from msgspec import Struct
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Gauge, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 from securecart.app import Shop
 from securecart.errors import SecureCartError
@@ -45,7 +47,9 @@ async def readyz(shop: Shop) -> Response[Readiness]:
 async def metrics(shop: Shop) -> Response[bytes]:
     """Counters of all web processes and the worker of this machine, and how far the readers are, as Prometheus reads them."""
     counted, seen = await asyncio.gather(asyncio.to_thread(_counted), shop.lookout.look())
-    return Response(counted + _lag(seen or {}), media_type=CONTENT_TYPE_LATEST)
+    lag = CollectorRegistry()
+    lag.register(_Lag(seen or {}))
+    return Response(counted + generate_latest(lag), media_type=CONTENT_TYPE_LATEST)
 
 
 def _counted() -> bytes:
@@ -56,15 +60,23 @@ def _counted() -> bytes:
     return generate_latest(registry)
 
 
-def _lag(seen: Mapping[str, Standing]) -> bytes:
-    """How far each reader is behind, by the orders database itself, so that it shows while no worker runs."""
-    registry = CollectorRegistry()
-    events = Gauge("securecart_reader_behind_events", "Events that a reader has not read.", ["reader"], registry=registry)
-    seconds = Gauge("securecart_reader_behind_seconds", "Age of the oldest unread event.", ["reader"], registry=registry)
-    for name, standing in seen.items():
-        events.labels(name).set(standing.behind_events)
-        seconds.labels(name).set(standing.behind_seconds)
-    return generate_latest(registry)
+class _Lag(Collector):
+    """How far each reader is behind, by the orders database itself, so that it shows while no worker runs.
+
+    Not a `Gauge`: where processes share their counters, each would keep its own copy of it for the others to show.
+    """
+
+    def __init__(self, seen: Mapping[str, Standing]) -> None:
+        self._seen = seen
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The two figures of every reader."""
+        events = GaugeMetricFamily("securecart_reader_behind_events", "Events that a reader has not read.", labels=["reader"])
+        seconds = GaugeMetricFamily("securecart_reader_behind_seconds", "Age of the oldest unread event.", labels=["reader"])
+        for name, standing in self._seen.items():
+            events.add_metric([name], standing.behind_events)
+            seconds.add_metric([name], standing.behind_seconds)
+        yield from (events, seconds)
 
 
 async def _database(shop: Shop) -> bool:
