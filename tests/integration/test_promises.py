@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 import asyncpg
+import msgspec
 import pytest
 
 from securecart import promises
 from securecart.app import Shop
+from securecart.orders import history
+from securecart.orders.history import Entry, Key
 from securecart.promises import Book, Report, Told
 from securecart.settings import Settings
 from securecart.stores.postgres import Read
@@ -120,6 +124,7 @@ async def test_a_sound_shop_keeps_its_promises(sound_shop: asyncpg.Connection) -
         ("UPDATE refund SET amount_minor = 400", "refunds_differ"),
         ("UPDATE orders SET pending_until = now() - interval '1 day'", "left_pending"),
         ("UPDATE refund SET status = 'pending', created_at = now() - interval '1 day'", "left_pending"),
+        ("UPDATE payment SET wanted = 'void', wanted_at = now() - interval '1 day' WHERE amount_minor = 305", "left_pending"),
     ],
 )
 async def test_damage_is_seen(sound_shop: asyncpg.Connection, damage: str, broken: str) -> None:
@@ -177,11 +182,45 @@ async def test_what_a_shopper_was_told_of_cancelling_is_held_against_the_order(s
 
 
 async def test_the_report_counts_and_gives_examples(shop: Shop) -> None:
-    found = await promises.check(shop, told=[Told("SC-NEVER-BEFOR", 100, key="k"), Told("SC-NEVER-AGAIN", 100, key="k")])
+    told = [Told("SC-NEVER-BEFOR", 100, key="k"), Told("SC-NEVER-AGAIN", 100, key="k")]
+    found = await promises.check(shop, told=told, projections=False)
     assert (found.kept, found.lost, found.doubled, found.acknowledged) == (False, 2, 1, 2)
     assert found.broken()["lost"] == 2
     assert any("SC-NEVER-BEFOR is not there" in example for example in found.examples)
     assert any("SC-NEVER-AGAIN, SC-NEVER-BEFOR" in example for example in found.examples)
+    assert (found.projections_equal, found.unchecked) == (None, ("the projections",))
+
+
+async def test_a_history_that_shows_an_order_which_is_none_is_seen(shop: Shop) -> None:
+    before = await promises.check(shop)
+    ghost = msgspec.convert(
+        {
+            "order_id": 2**50,
+            "shopper_id": "guest:ghost",
+            "number": "SC-GHOST-GHOST",
+            "status": "paid",
+            "currency": "USD",
+            "total_minor": 100,
+            "items": 1,
+            "placed_at": datetime.now(UTC),
+        },
+        Entry,
+    )
+    await history.keep(shop.dynamodb, [ghost])
+    after = await promises.check(shop)
+    await history.forget(shop.dynamodb, [Key(ghost.shopper_id, ghost.order_id)])
+    assert (after.projections_equal, after.kept) == (False, False)
+    assert after.projections["history"] == before.projections["history"] + 1
+
+
+async def test_readers_that_never_catch_up_break_a_promise(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(*_: object, **__: object) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr("securecart.readers.catch_up", never)
+    found = await promises.check(shop)
+    assert not found.kept
+    assert any("did not catch up" in example for example in found.examples)
 
 
 def test_a_reader_that_shows_something_else_breaks_a_promise() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Annotated
 
 import msgspec
 import typer
@@ -21,12 +22,19 @@ from securecart.settings import Settings
 __all__ = ["promises", "verdict"]
 
 
-def promises(home: HomeOption = None, as_json: JsonOption = False) -> None:
+def promises(
+    home: HomeOption = None,
+    projections: Annotated[
+        bool,
+        typer.Option("--projections/--no-projections", help="Compare what the event log's readers wrote, too."),
+    ] = True,
+    as_json: JsonOption = False,
+) -> None:
     """Hold orders, stock, payments and the gateway's book against each other; exit code 1 when a promise is broken.
 
     The shop may be selling meanwhile. What shoppers were told only a drill knows, see [bold]securecart drill[/bold].
     """
-    report = asyncio.run(_check(settings.load(home)))
+    report = asyncio.run(_check(settings.load(home), projections=projections))
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(report)).decode())
     else:
@@ -48,11 +56,11 @@ def verdict(report: Report) -> Group:
     return Group(table, *(Text(line) for line in (*report.examples, *notes)))
 
 
-async def _check(loaded: Settings) -> Report:
+async def _check(loaded: Settings, *, projections: bool) -> Report:
     if not loaded.postgres_url:
         raise NotRunning(home=str(loaded.home_path))
     async with open_shop(loaded) as shop:
-        return await check(shop)
+        return await check(shop, projections=projections)
 
 
 def _title(report: Report) -> str:

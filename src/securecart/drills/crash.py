@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,6 +35,7 @@ CALM_S = 0.3
 BACK_WITHIN_S = 60.0
 GOES_ON_S = 0.7
 LOOK_AGAIN_S = 0.1
+KILLS_A_MINUTE_MAX, MINUTE_S = 4, 60.0
 # beyond the time that a payment nobody heard of is waited for; an open refund is asked about after half a minute
 SWEPT_WITHIN_S = 45.0
 
@@ -87,9 +89,12 @@ async def _play(scene: Scene, tell: Callable[[Round], None]) -> tuple[list[Round
     """Round after round, and the last check."""
     plan, details = scene.plan, list[Round]()
     kinds = kinds_in_turn(plan.kinds, scene.dice)
+    killed_at: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=KILLS_A_MINUTE_MAX))
     for number in range(1, plan.rounds + 1):
+        kind = next(kinds)
+        await _pace(killed_at[kind])
         began = time.monotonic()
-        killed, back_s = await _break_something(scene, next(kinds))
+        killed, back_s = await _break_something(scene, kind)
         report = await _take_stock(scene, last=number == plan.rounds)
         waited_s, waited_for = scene.crowd.forget_longest_wait()
         seconds = round(time.monotonic() - began, 1)
@@ -99,6 +104,13 @@ async def _play(scene: Scene, tell: Callable[[Round], None]) -> tuple[list[Round
             break
         await scene.goods.receive_more(scene.shop, scene.dice)
     return details, report
+
+
+async def _pace(killed_at: deque[float]) -> None:
+    """Wait until one more death of this kind is not the fifth within a minute, after which supervisors give up."""
+    if len(killed_at) == KILLS_A_MINUTE_MAX:
+        await asyncio.sleep(max(killed_at[0] + MINUTE_S - time.monotonic(), 0))
+    killed_at.append(time.monotonic())
 
 
 async def _break_something(scene: Scene, kind: str) -> tuple[str, float]:
