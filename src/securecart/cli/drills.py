@@ -70,7 +70,8 @@ def crash(
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
     else:
-        out.print(_summary(found), verdict(found.report), sep="\n")
+        show(_summary(found))
+        out.print(verdict(found.report))
     if not found.kept:
         raise typer.Exit(1)
 
