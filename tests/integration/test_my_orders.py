@@ -12,11 +12,11 @@ import msgspec
 import pytest
 from prometheus_client import REGISTRY
 
-from securecart import carts, checkout, readers, sessions
+from securecart import carts, checkout, orders, readers, sessions
 from securecart.accounts import Account
 from securecart.app import Shop
-from securecart.checkout import marks
-from securecart.errors import StoreAway
+from securecart.checkout import Intake, marks
+from securecart.errors import StoreAway, TooBusy
 from securecart.orders import Order, history
 from securecart.sessions import Session
 from securecart.stores.postgres.log import Lookout
@@ -139,6 +139,26 @@ async def test_logging_in_right_after_a_purchase_brings_nothing_bought_along(sho
         assert (await cart_of(shop, signed_in)).lines == ()
     await readers.catch_up(shop.stores)
     assert (await cart_of(shop, signed_in)).lines == ()
+
+
+async def test_a_shop_whose_readers_are_far_behind_takes_no_order_and_takes_them_again_later(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shopper, sku = a_guest(), await a_product(shop.database)
+    async with readers_held(shop):
+        for _ in range(3):
+            await buy(shop, a_guest(), sku)
+        lookout = Lookout(shop.database)
+        await lookout.look()
+        monkeypatch.setattr(shop.till, "intake", Intake(lookout, readers=readers.ESSENTIAL, limit_events=1))
+        with pytest.raises(TooBusy):
+            await buy(shop, shopper, sku)
+    async with shop.database.read() as read:
+        assert await orders.list_of(read, shopper.shopper_id, after=None, limit=1) == ([], None)
+    monkeypatch.undo()
+    await readers.catch_up(shop.stores)
+    order = await buy(shop, shopper, sku)
+    assert order.status == "paid"
 
 
 async def test_the_lag_of_every_reader_stands_among_the_metrics(shop_url: str, shop: Shop) -> None:
