@@ -75,7 +75,7 @@ async def lose_an_order(home: Path) -> None:
 
 def test_the_promises_survive_the_death_of_database_web_process_and_worker(tmp_path: Path) -> None:
     kinds = ("postgres", "web", "worker")
-    drill = start(tmp_path, "--rounds=3", "--seconds=0.5", "--seed=3", *(f"--kill={kind}" for kind in kinds))
+    drill = start(tmp_path, "--rounds=3", "--seconds=0.5", "--seed=4", *(f"--kill={kind}" for kind in kinds))
     printed, said = drill.communicate(timeout=DEADLINE_S)
     assert drill.returncode == 0, said
     verdict = json.loads(printed)
@@ -86,10 +86,10 @@ def test_the_promises_survive_the_death_of_database_web_process_and_worker(tmp_p
         "oversold": 0,
         "captures_without_order": 0,
         "projections_equal": True,
-        "seed": 3,
+        "seed": 4,
     }
     assert verdict["acknowledged"] == verdict["details"][-1]["acknowledged"] > 0
-    assert {one["killed"].partition(" ")[0].partition("-")[0] for one in verdict["details"]} == set(kinds)
+    assert {one["killed"].partition(" (")[0].partition("-")[0] for one in verdict["details"]} == set(kinds)
     assert verdict["report"]["examples"] == []
     assert list(tmp_path.iterdir()) == []
     assert processes_below(tmp_path) == []

@@ -94,7 +94,8 @@ async def _play(scene: Scene, tell: Callable[[Round], None]) -> tuple[list[Round
         kind = next(kinds)
         await _pace(killed_at[kind])
         began = time.monotonic()
-        killed, back_s = await _break_something(scene, kind)
+        session = ((number - 1) // len(plan.kinds) + plan.seed) % 2 == 1
+        killed, back_s = await _break_something(scene, kind, session=session)
         report = await _take_stock(scene, last=number == plan.rounds)
         waited_s, waited_for = scene.crowd.forget_longest_wait()
         seconds = round(time.monotonic() - began, 1)
@@ -113,12 +114,12 @@ async def _pace(killed_at: deque[float]) -> None:
     killed_at.append(time.monotonic())
 
 
-async def _break_something(scene: Scene, kind: str) -> tuple[str, float]:
+async def _break_something(scene: Scene, kind: str, *, session: bool) -> tuple[str, float]:
     """Let shoppers in, kill a process, wait until all is well and somebody can buy again, close the doors."""
     scene.crowd.open_doors()
     await asyncio.sleep(CALM_S + scene.dice.uniform(0, scene.plan.seconds))
     began = time.monotonic()
-    killed = kill_one(scene.home, kind, scene.dice)
+    killed = kill_one(scene.home, kind, scene.dice, session=session)
     await wait_until_well(scene.home)
     await asyncio.sleep(GOES_ON_S)
     try:

@@ -22,17 +22,17 @@ LOOK_AGAIN_S = 0.3
 SESSION = "securecart_app"
 
 
-def kill_one(home: Home, kind: str, dice: random.Random) -> str:
-    """Kill a process of this kind with SIGKILL, and say which; of PostgreSQL the server, or one of its sessions."""
+def kill_one(home: Home, kind: str, dice: random.Random, *, session: bool) -> str:
+    """Kill a process of this kind with SIGKILL, and say which; of PostgreSQL the server, or one `session` of the shop."""
     state = home.state()
     running = [engine for engine in (state.engines if state else ()) if engine.name.partition("-")[0] == kind and engine.pid]
     if not running:
         raise DrillFailed(why=f"no {kind} of ours runs from {home.path}")
     victim = dice.choice(running)
     name, pid = victim.name, victim.pid
-    if kind == "postgres":
+    if kind == "postgres" and session:
         sessions = [child.pid for child in psutil.Process(pid).children() if SESSION in " ".join(child.cmdline())]
-        if sessions and dice.random() < 0.5:  # noqa: PLR2004 - a coin
+        if sessions:
             name, pid = "postgres session", dice.choice(sessions)
     os.kill(pid, signal.SIGKILL)
     return f"{name} ({pid})"
