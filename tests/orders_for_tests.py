@@ -73,7 +73,7 @@ async def a_pending_order(tx: Transaction, *lines: Line) -> int:
 async def reserve(tx: Transaction, order_id: int, *lines: Line) -> None:
     """Hold what these lines want for the order, or `OutOfStock`."""
     shelves = await inventory.lock(tx, [line.sku for line in lines])
-    await inventory.hold(tx, [Hold(order_id, datetime.now(UTC) + timedelta(minutes=1), shelves.take(lines))])
+    await inventory.hold(tx, [Hold(order_id, shelves.take(lines))])
 
 
 async def a_product(database: Database, *, price_minor: int = 100, stock: int = 1000, tax_class: str = "zero") -> str:

@@ -30,7 +30,9 @@ async def test_the_raw_ceiling_sells_by_the_shops_own_transactions_in_tables_of_
         load = await harness.generate(ceiling.ceiling_plan(running, BRIEF, hot=hot, group_most=256, callers=8))
         paid = await owner.fetchval("SELECT count(*) FROM orders WHERE status = 'paid'")
         events = await owner.fetchval("SELECT count(*) FROM event")
-        stock = await owner.fetchrow("SELECT sum(sold), sum(reserved), count(*) FILTER (WHERE sold > 0) AS skus FROM stock")
+        stock = await owner.fetchrow(
+            "SELECT sum(taken), (SELECT count(*) FROM hold), count(*) FILTER (WHERE taken > 0) AS skus FROM stock"
+        )
         await owner.execute("RESET search_path")
     assert paid == events - delivered >= len(load.took_ns["order"]) > 0
     assert stock is not None

@@ -32,8 +32,8 @@ PAST = """
     INSERT INTO product (slug, title) SELECT 'p' || n, 'P' FROM generate_series(1, 20000) AS n;
     INSERT INTO variant (sku, product_id) SELECT 'S' || n, n FROM generate_series(1, 20000) AS n;
     INSERT INTO price (sku, currency, amount_minor) SELECT 'S' || n, 'USD', 100 FROM generate_series(1, 20000) AS n;
-    INSERT INTO stock (sku, location_id, received, sold, reserved)
-    SELECT 'S' || n, 1, 1000, 1, 1 FROM generate_series(1, 20000) AS n;
+    INSERT INTO stock (sku, location_id, received, taken)
+    SELECT 'S' || n, 1, 1000, 1 FROM generate_series(1, 20000) AS n;
     INSERT INTO orders (
         number, shopper_id, idempotency_key, request_digest, cart_version, cart_change, status, email, currency, subtotal_minor,
         shipping_minor, tax_minor, tax_included, total_minor, shipping_method, shipping_address, billing_address, pending_until
@@ -48,13 +48,13 @@ PAST = """
     INSERT INTO order_change (order_id, status, note) SELECT id, 'pending', 'Order received.' FROM orders;
     INSERT INTO payment (order_id, gateway, status, currency, amount_minor)
     SELECT id, 'sandbox', CASE status WHEN 'paid' THEN 'captured' ELSE status END, 'USD', 100 FROM orders;
-    INSERT INTO reservation (order_id, sku, location_id, quantity, expires_at) SELECT id, 'S' || id, 1, 1, now() FROM orders;
+    INSERT INTO hold (order_id) SELECT id FROM orders;
     INSERT INTO allocation (order_id, sku, location_id, quantity) SELECT id, 'S' || id, 1, 1 FROM orders;
     INSERT INTO refund (payment_id, idempotency_key, amount_minor, reason, status) SELECT id, 'k', 1, 'r', 'done' FROM payment;
     ANALYZE;
 """
 LARGE = {
-    *("orders", "order_line", "order_change", "payment", "refund", "reservation", "allocation", "stock"),
+    *("orders", "order_line", "order_change", "payment", "refund", "hold", "allocation", "stock"),
     *("product", "variant", "price"),
 }
 GROUP = 64
@@ -140,7 +140,7 @@ async def test_no_statement_of_a_purchase_reads_a_large_table_from_end_to_end(
     connection, sent = overheard
     names = {statement.split("*/")[0].strip("/* ").rpartition(".")[2]: statement for statement in sent if "/*" in statement}
     wanted = {"price_items", "rates", "lock_stock", "open_orders", "find_opened", "hold_stock", "expect_payments"}
-    wanted |= {"lock_held_stock", "decide_orders", "record_charges", "sell_reserved", "release_reserved", "publish"}
+    wanted |= {"lock_held_stock", "decide_orders", "record_charges", "sell_held", "release_held", "publish"}
     assert wanted | {"overdue_orders", "lock_order", "restock_sold", "open_refund", "find_order"} <= names.keys()
     scanning = {}
     for name, statement in names.items():

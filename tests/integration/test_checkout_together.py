@@ -83,7 +83,7 @@ async def written(shop: Shop, *wishes: NewOrder) -> list[tuple[int, ...]]:
             """
             SELECT count(orders.id),
                 count(orders.id) FILTER (WHERE EXISTS (SELECT FROM order_line WHERE order_id = orders.id)),
-                coalesce(sum((SELECT count(*) FROM reservation WHERE order_id = orders.id)), 0)::int,
+                coalesce(sum((SELECT count(*) FROM hold JOIN allocation USING (order_id) WHERE order_id = orders.id)), 0)::int,
                 count(orders.id) FILTER (WHERE EXISTS (SELECT FROM payment WHERE order_id = orders.id))
             FROM unnest($1::text[]) WITH ORDINALITY AS wish (number, position)
             LEFT JOIN orders USING (number)

@@ -134,7 +134,7 @@ async def test_the_database_itself_refuses_to_oversell(database: Database) -> No
     sku = a_sku()
     await receive(database, Receipt(sku, 1))
     with pytest.raises(asyncpg.CheckViolationError, match="stock_never_oversold"):
-        await write(database, "UPDATE stock SET sold = 2 WHERE sku = $1", sku)
+        await write(database, "UPDATE stock SET taken = 2 WHERE sku = $1", sku)
 
 
 async def test_goods_for_an_unknown_location_name_the_field(database: Database) -> None:

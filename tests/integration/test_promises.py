@@ -23,7 +23,7 @@ from tests.catalog_for_tests import a_database
 SOUND = """
     INSERT INTO product (slug, title) VALUES ('tea', 'Tea');
     INSERT INTO variant (sku, product_id) SELECT 'TEA', id FROM product;
-    INSERT INTO stock (sku, location_id, received, sold, reserved) SELECT 'TEA', id, 20, 3, 2 FROM location;
+    INSERT INTO stock (sku, location_id, received, taken) SELECT 'TEA', id, 20, 5 FROM location;
     INSERT INTO orders (
         number, shopper_id, idempotency_key, request_digest, cart_version, cart_change, status, email, currency, subtotal_minor,
         shipping_minor, tax_minor, tax_included, total_minor, refunded_minor, shipping_method, shipping_address, billing_address,
@@ -37,8 +37,9 @@ SOUND = """
     SELECT id, 1, 'TEA', 'Tea', subtotal_minor / 100, 100, 0, subtotal_minor FROM orders;
     INSERT INTO allocation (order_id, sku, location_id, quantity)
     SELECT orders.id, 'TEA', location.id, 3 FROM orders, location WHERE number = 'A';
-    INSERT INTO reservation (order_id, sku, location_id, quantity, expires_at)
-    SELECT orders.id, 'TEA', location.id, 2, now() FROM orders, location WHERE number = 'B';
+    INSERT INTO allocation (order_id, sku, location_id, quantity)
+    SELECT orders.id, 'TEA', location.id, 2 FROM orders, location WHERE number = 'B';
+    INSERT INTO hold (order_id) SELECT id FROM orders WHERE number = 'B';
     INSERT INTO payment (order_id, gateway, status, currency, amount_minor)
     SELECT id, 'sandbox', CASE WHEN status IN ('paid', 'cancelled') THEN 'captured' ELSE status END, 'USD', total_minor
     FROM orders;
@@ -112,10 +113,12 @@ async def test_a_sound_shop_keeps_its_promises(sound_shop: asyncpg.Connection) -
         ("UPDATE stock SET received = 4", "oversold"),
         ("UPDATE allocation SET quantity = 19", "oversold"),
         ("UPDATE order_line SET quantity = 19, unit_price_minor = 0, total_minor = 0 WHERE quantity = 3", "oversold"),
-        ("UPDATE stock SET sold = 4", "stock_odd"),
-        ("UPDATE stock SET reserved = 1", "stock_odd"),
+        ("UPDATE stock SET taken = 4", "stock_odd"),
+        ("UPDATE stock SET taken = 6", "stock_odd"),
         ("UPDATE stock SET received = 21", "stock_odd"),
-        ("DELETE FROM reservation", "stock_odd"),
+        ("DELETE FROM allocation WHERE quantity = 2", "stock_odd"),
+        ("DELETE FROM hold", "incomplete"),
+        ("INSERT INTO hold SELECT id FROM orders WHERE number = 'A'", "incomplete"),
         ("DELETE FROM orders WHERE number = 'A'", "captures_without_order"),
         ("DELETE FROM orders WHERE number = 'B'", "captures_without_order"),
         ("UPDATE orders SET status = 'cancelled' WHERE number = 'B'", "captures_without_order"),
@@ -132,7 +135,6 @@ async def test_damage_is_seen(sound_shop: asyncpg.Connection, damage: str, broke
         ALTER TABLE orders DROP CONSTRAINT orders_number_key, DROP CONSTRAINT orders_shopper_id_idempotency_key_key;
         DROP INDEX orders_one_a_cart;
         ALTER TABLE stock DROP CONSTRAINT stock_never_oversold;
-        ALTER TABLE reservation DROP CONSTRAINT reservation_sku_location_id_fkey;
     """
     async with damaged(sound_shop, loosened + damage) as read:
         assert broken in await kinds_found(read)

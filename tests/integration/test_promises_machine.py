@@ -374,7 +374,7 @@ class Shopping(RuleBasedStateMachine):
 
     async def _reserved(self) -> int:
         async with self.shop.database.read() as read:
-            held: int = await read.fetchval("SELECT count(*) FROM reservation")
+            held: int = await read.fetchval("SELECT count(*) FROM hold")
         return held
 
     def teardown(self) -> None:

@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 
 from securecart.catalog import PricedItem
 from securecart.errors import BadInput
-from securecart.orders import Decision, Status
+from securecart.orders import BOUGHT, Decision, Status
 from securecart.payments import Charge
 from securecart.values import Address, CountryCode, CurrencyCode, Line, Money
 
@@ -117,6 +117,11 @@ class Settlement(Struct, frozen=True):
     order_id: int
     charge: Charge
     note: str = ""
+
+    @property
+    def is_bought(self) -> bool:
+        """Whether the goods are the buyer's by it."""
+        return OUTCOMES[self.charge.status][0] in BOUGHT
 
     @property
     def decision(self) -> Decision:

@@ -43,7 +43,7 @@ async def open_all(database: Database, gateway: str, wishes: Sequence[NewOrder])
         fresh = [wish for wish in wishes if wish.number in taken]
         if fresh:
             ids = {wish.number: outcome.id for wish in fresh if isinstance(outcome := outcomes[wish.number], Opened)}
-            await inventory.hold(tx, [Hold(ids[wish.number], wish.pending_until, taken[wish.number]) for wish in fresh])
+            await inventory.hold(tx, [Hold(ids[wish.number], taken[wish.number]) for wish in fresh])
             amounts = {ids[wish.number]: Money(wish.total_minor, wish.currency) for wish in fresh}
             await payments.expect(tx, amounts, gateway=gateway)
     return [outcomes[wish.number] for wish in wishes]
@@ -62,7 +62,9 @@ async def settle_all(database: Database, settlements: Sequence[Settlement]) -> l
 async def settle_in(tx: Transaction, settlements: Mapping[int, Settlement]) -> dict[int, Decided]:
     """The same within the caller's transaction, by order; one that was decided before is left out."""
     # stock before orders, as when they are opened: whoever opens one has its stock when its key makes it wait for us
-    await inventory.lock_held(tx, list(settlements))
+    free = [order_id for order_id, one in settlements.items() if not one.is_bought]
+    if free:
+        await inventory.lock_held(tx, free)
     decided = await orders.decide_all(tx, [one.decision for one in settlements.values()])
     if decided:
         await payments.record(tx, {order_id: settlements[order_id].charge for order_id in decided})

@@ -20,31 +20,30 @@ async def lock(tx: Transaction, skus: Iterable[str]) -> Shelves:
 
 
 async def lock_held(tx: Transaction, order_ids: Sequence[int]) -> None:
-    """Lock the stock that these orders hold units of, as `lock` does: before they change, and before `sell` and `release`."""
+    """Lock the stock that these orders hold units of, as `lock` does: before they change and are released."""
     await tx.execute(SQL["lock_held_stock"], order_ids)
 
 
 async def hold(tx: Transaction, holds: Sequence[Hold]) -> None:
     """Reserve what orders were given from locked `Shelves`."""
-    each = [(hold.order_id, taken, hold.until) for hold in holds for taken in hold.taken]
+    each = [(hold.order_id, taken) for hold in holds for taken in hold.taken]
     await tx.execute(
         SQL["hold_stock"],
-        [order_id for order_id, _, _ in each],
-        [taken.sku for _, taken, _ in each],
-        [taken.location_id for _, taken, _ in each],
-        [taken.quantity for _, taken, _ in each],
-        [until for _, _, until in each],
+        [order_id for order_id, _ in each],
+        [taken.sku for _, taken in each],
+        [taken.location_id for _, taken in each],
+        [taken.quantity for _, taken in each],
     )
 
 
 async def sell(tx: Transaction, order_ids: Sequence[int]) -> None:
-    """Turn what these orders reserved into sold units; nothing happens where one holds nothing."""
-    await tx.execute(SQL["sell_reserved"], order_ids)
+    """Make what these orders hold theirs; no stock row changes, and nothing happens where one holds nothing."""
+    await tx.execute(SQL["sell_held"], order_ids)
 
 
 async def release(tx: Transaction, order_ids: Sequence[int]) -> None:
-    """Make what these orders reserved available again; nothing happens where one holds nothing."""
-    await tx.execute(SQL["release_reserved"], order_ids)
+    """Make what these orders hold available again, once its stock is locked; nothing happens where one holds nothing."""
+    await tx.execute(SQL["release_held"], order_ids)
 
 
 async def restock(tx: Transaction, order_id: int) -> None:

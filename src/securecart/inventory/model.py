@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -63,7 +62,6 @@ class Hold(Struct, frozen=True):
     """What an order was given, to be held for it until its payment is known."""
 
     order_id: int
-    until: datetime
     taken: Sequence[Taken]
 
 

@@ -22,6 +22,7 @@ from securecart.orders.actions import (
     wait_longer,
 )
 from securecart.orders.model import (
+    BOUGHT,
     BoughtCart,
     Decided,
     Decision,
@@ -40,6 +41,7 @@ from securecart.orders.model import (
 )
 
 __all__ = [
+    "BOUGHT",
     "BoughtCart",
     "Decided",
     "Decision",

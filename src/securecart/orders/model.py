@@ -10,6 +10,8 @@ from msgspec import Struct
 
 from securecart.values import Address, Line, Money
 
+# an order that has just been decided is its buyer's in these
+BOUGHT = frozenset({"authorised", "paid"})
 Status = Literal["pending", "authorised", "paid", "declined", "cancelled", "partially_refunded", "refunded"]
 
 RECEIVED = "Order received."
@@ -97,7 +99,7 @@ class Decided(Struct, frozen=True):
     @property
     def is_bought(self) -> bool:
         """Whether its goods are the buyer's now."""
-        return self.status in {"authorised", "paid"}
+        return self.status in BOUGHT
 
 
 class Record(Struct, frozen=True):

@@ -40,16 +40,14 @@ HAVING count(*) > 1
 LIMIT 10000;
 
 -- name: incomplete
--- Orders whose parts do not belong together: lines and total, stock taken or held SKU by SKU, payment, refunds. `which` is a
+-- Orders whose parts do not belong together: lines and total, stock taken SKU by SKU and held while the payment is not known, payment, refunds. `which` is a
 -- number made of SKUs and quantities: equal for the same goods, and all but never for others.
 WITH bought AS (
     SELECT order_id, sum(total_minor) AS goods_minor, sum(quantity) AS units, sum(quantity * (hashtext(sku)::bigint + 8589934592)) AS which
     FROM order_line
     GROUP BY order_id
-), sold AS (
+), taken AS (
     SELECT order_id, sum(quantity) AS units, sum(quantity * (hashtext(sku)::bigint + 8589934592)) AS which FROM allocation GROUP BY order_id
-), held AS (
-    SELECT order_id, sum(quantity) AS units, sum(quantity * (hashtext(sku)::bigint + 8589934592)) AS which FROM reservation GROUP BY order_id
 ), given_back AS (
     SELECT payment_id, sum(amount_minor) AS minor FROM refund WHERE status = 'done' GROUP BY payment_id
 ), judged AS (
@@ -57,12 +55,11 @@ WITH bought AS (
         ', ',
         CASE WHEN bought.goods_minor IS DISTINCT FROM orders.subtotal_minor
             THEN format('its lines make %s and its goods %s', coalesce(bought.goods_minor, 0), orders.subtotal_minor) END,
-        CASE WHEN coalesce(sold.which, 0) <> CASE
-            WHEN orders.status IN ('pending', 'declined', 'cancelled') THEN 0 ELSE coalesce(bought.which, 0)
-        END THEN format('%s units are sold for its %s', coalesce(sold.units, 0), bought.units) END,
-        CASE WHEN coalesce(held.which, 0) <> CASE
-            WHEN orders.status = 'pending' THEN coalesce(bought.which, 0) ELSE 0
-        END THEN format('%s units are held for its %s', coalesce(held.units, 0), bought.units) END,
+        CASE WHEN coalesce(taken.which, 0) <> CASE
+            WHEN orders.status IN ('declined', 'cancelled') THEN 0 ELSE coalesce(bought.which, 0)
+        END THEN format('%s units are taken for its %s', coalesce(taken.units, 0), bought.units) END,
+        CASE WHEN (orders.status = 'pending') <> (hold.order_id IS NOT NULL)
+            THEN CASE WHEN hold.order_id IS NULL THEN 'nothing is held for it' ELSE 'its units are still held' END END,
         CASE WHEN payment.id IS NULL THEN 'it has no payment'
             WHEN payment.amount_minor <> orders.total_minor
             THEN format('its payment is of %s and it costs %s', payment.amount_minor, orders.total_minor)
@@ -75,8 +72,8 @@ WITH bought AS (
     ) AS wrong
     FROM orders
     LEFT JOIN bought ON bought.order_id = orders.id
-    LEFT JOIN sold ON sold.order_id = orders.id
-    LEFT JOIN held ON held.order_id = orders.id
+    LEFT JOIN taken ON taken.order_id = orders.id
+    LEFT JOIN hold ON hold.order_id = orders.id
     LEFT JOIN payment ON payment.order_id = orders.id
     LEFT JOIN given_back ON given_back.payment_id = payment.id
 )
@@ -86,29 +83,22 @@ WHERE wrong <> ''
 LIMIT 10000;
 
 -- name: stock
--- SKUs at a place of which more is sold and held than was received, or whose books say other than the orders do.
-WITH sold AS (
+-- SKUs at a place of which more is taken than was received, or whose books say other than the orders do.
+WITH allocated AS (
     SELECT sku, location_id, sum(quantity) AS units FROM allocation GROUP BY sku, location_id
-), held AS (
-    SELECT sku, location_id, sum(quantity) AS units FROM reservation GROUP BY sku, location_id
 ), books AS (
     SELECT
-        sku, location_id, coalesce(stock.received, 0) AS received, coalesce(stock.sold, 0) AS sold,
-        coalesce(stock.reserved, 0) AS reserved, coalesce(sold.units, 0) AS sold_units, coalesce(held.units, 0) AS held_units
+        sku, location_id, coalesce(stock.received, 0) AS received, coalesce(stock.taken, 0) AS taken,
+        coalesce(allocated.units, 0) AS units
     FROM stock
-    FULL JOIN sold USING (sku, location_id)
-    FULL JOIN held USING (sku, location_id)
+    FULL JOIN allocated USING (sku, location_id)
 )
 SELECT
-    CASE WHEN greatest(sold + reserved, sold_units + held_units) > received OR least(sold, reserved, received) < 0
-        THEN 'oversold' ELSE 'stock_odd' END AS promise,
+    CASE WHEN greatest(taken, units) > received OR least(taken, received) < 0 THEN 'oversold' ELSE 'stock_odd' END AS promise,
     sku || ' at ' || location_id AS key,
-    format(
-        '%s at place %s: %s received, %s sold and %s held by its books, %s sold and %s held by the orders.',
-        sku, location_id, received, sold, reserved, sold_units, held_units
-    ) AS what
+    format('%s at place %s: %s received, %s taken by its books, %s by the orders.', sku, location_id, received, taken, units) AS what
 FROM books
-WHERE sold <> sold_units OR reserved <> held_units OR sold + reserved > received OR least(sold, reserved, received) < 0
+WHERE taken <> units OR taken > received OR least(taken, received) < 0
 LIMIT 10000;
 
 -- name: received
@@ -116,7 +106,7 @@ LIMIT 10000;
 WITH told AS (
     SELECT sku, units FROM unnest($1::text[], $2::bigint[]) AS told (sku, units)
 ), books AS (
-    SELECT sku, sum(received) AS received, sum(sold) AS sold, sum(received - sold - reserved) AS available
+    SELECT sku, sum(received) AS received, sum(taken) AS taken, sum(received - taken) AS available
     FROM stock
     WHERE sku = ANY ($1::text[])
     GROUP BY sku
@@ -130,7 +120,7 @@ WITH told AS (
     GROUP BY order_line.sku
 ), compared AS (
     SELECT
-        told.sku, told.units AS told, coalesce(books.received, 0) AS received, coalesce(books.sold, 0) AS sold,
+        told.sku, told.units AS told, coalesce(books.received, 0) AS received, coalesce(books.taken, 0) AS taken,
         coalesce(books.available, 0) AS available, coalesce(bought.units, 0) AS bought, coalesce(bought.held, 0) AS held
     FROM told
     LEFT JOIN books USING (sku)
@@ -138,10 +128,10 @@ WITH told AS (
 )
 SELECT
     CASE WHEN bought + held > told THEN 'oversold' ELSE 'stock_odd' END AS promise, sku AS key,
-    format('%s: %s arrived; the orders took %s and wait for %s, %s are left, and the books say %s sold of %s.',
-        sku, told, bought, held, available, sold, received) AS what
+    format('%s: %s arrived; the orders took %s and wait for %s, %s are left, and the books say %s taken of %s.',
+        sku, told, bought, held, available, taken, received) AS what
 FROM compared
-WHERE received <> told OR sold <> bought OR bought + held + available <> told
+WHERE received <> told OR taken <> bought + held OR bought + held + available <> told
 LIMIT 10000;
 
 -- name: captures
