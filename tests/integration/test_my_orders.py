@@ -64,6 +64,20 @@ async def test_orders_come_from_the_history_and_the_newest_from_the_database_unt
     assert await seen(shop, shopper, "history") == [(second.number, "paid"), (first.number, "paid")]
 
 
+async def test_who_begins_to_leaf_in_the_database_goes_on_there(shop: Shop) -> None:
+    shopper, sku = a_guest(), await a_product(shop.database)
+    bought = [await buy(shop, shopper, sku)]
+    await readers.catch_up(shop.stores)
+    async with readers_held(shop):
+        bought += [await buy(shop, shopper, sku) for _ in range(4)]
+        fresh = msgspec.structs.replace(shop, lookout=Lookout(shop.database))
+        listed, after = await my_orders(fresh, shopper, after=None, limit=2)
+        while after is not None:
+            page, after = await my_orders(fresh, shopper, after=after, limit=2)
+            listed += page
+    assert [one.number for one in listed] == [order.number for order in reversed(bought)]
+
+
 async def test_what_a_shopper_changed_is_seen_at_once(shop: Shop) -> None:
     shopper, sku = a_guest(), await a_product(shop.database)
     order = await buy(shop, shopper, sku)

@@ -1,6 +1,7 @@
 """A shopper's orders: from the order history where that is fresh, from the orders database where it is not.
 
-Both answer the same pages with the same cursors, so a shopper may leaf from one into the other without noticing.
+Whoever began to leaf in the orders database goes on there: the history may not know yet what stands on the next page.
+From the history a shopper may be led into the orders database at any page without noticing.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from securecart.sessions import Session
 __all__ = ["my_orders"]
 
 READER = "history"
+IN_DATABASE = "~"  # before the cursor of a page that came from the orders database
 
 _asked = Counter("securecart_order_lists_total", "Lists of a shopper's orders, by where they came from.", ["source"])
 _from_history, _from_database = _asked.labels("history"), _asked.labels("database")
@@ -26,7 +28,7 @@ Page = tuple[list[OrderSummary], str | None]
 
 async def my_orders(shop: Shop, session: Session, *, after: str | None, limit: int) -> Page:
     """A page of the shopper's orders, newest first, and the cursor of the next; what the shopper just did is in it."""
-    if await _is_fresh(shop):
+    if not (after or "").startswith(IN_DATABASE) and await _is_fresh(shop):
         try:
             page = await history.list_of(shop.dynamodb, session.shopper_id, after=after, limit=limit)
             if after is not None or await _shows_latest(shop, session, page):
@@ -36,7 +38,9 @@ async def my_orders(shop: Shop, session: Session, *, after: str | None, limit: i
             pass  # the orders database knows as well
     _from_database.inc()
     async with shop.database.read() as read:
-        return await orders.list_of(read, session.shopper_id, after=after, limit=limit)
+        position = after.removeprefix(IN_DATABASE) if after else None
+        found, following = await orders.list_of(read, session.shopper_id, after=position, limit=limit)
+    return found, following and IN_DATABASE + following
 
 
 async def _is_fresh(shop: Shop) -> bool:
