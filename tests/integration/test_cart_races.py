@@ -205,7 +205,7 @@ async def test_what_a_change_costs(shop: Shop) -> None:
     cart = await carts.replace(network.dynamodb, shopper, [Line("A", 2)], days=DAYS, if_version=cart.version)
     assert network.sent == ["UpdateItem"] * 2
     await carts.add(network.dynamodb, shopper, Line("A", 1), days=DAYS)
-    assert network.sent[2:] == ["BatchGetItem", "PutItem"]
+    assert network.sent[2:] == ["GetItem", "PutItem"]
     await carts.take_out(network.dynamodb, shopper, await carts.load(shop.dynamodb, shopper))
     assert network.sent[4:] == ["DeleteItem"]
 

@@ -77,7 +77,7 @@ async def test_what_changes_nothing_is_not_written(shop: Shop) -> None:
     network = Network(shop.dynamodb)
     assert await carts.set_quantity(network.dynamodb, shopper, "A", 2, days=DAYS) == before
     assert await carts.set_quantity(network.dynamodb, shopper, "never there", 0, days=DAYS) == before
-    assert network.sent == ["BatchGetItem", "BatchGetItem"]
+    assert network.sent == ["GetItem", "GetItem"]
 
 
 async def test_a_change_for_another_version_is_refused_and_says_which_it_is_now(shop: Shop) -> None:

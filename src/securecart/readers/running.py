@@ -28,8 +28,8 @@ __all__ = ["begin", "catch_up", "digest", "register", "run"]
 
 BATCH_FACTS = 500
 LOOK_AGAIN_S = 1.0
-# after a knock, wait for more of the same moment: fewer and fuller batches cost less
-GATHER_S = 0.1
+# after a knock, wait for more of the same moment: fewer and fuller batches cost less; very full ones hold up the shoppers
+GATHER_S = 0.05
 POLL_S = 0.02
 OFFER_TURN_S = 1.0
 TRIES = 3
