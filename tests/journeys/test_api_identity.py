@@ -55,10 +55,9 @@ class Program:
 
 
 @pytest.fixture
-async def program(shop: Shop, shop_url: str) -> AsyncIterator[Program]:
+async def program(shop_url: str, uncounted: dict[str, str]) -> AsyncIterator[Program]:
     """A program of the shop's own, whose requests no limit counts."""
-    headers = {"X-SecureCart-Internal-Key": shop.settings.internal_key}
-    async with aiohttp.ClientSession(headers=headers, cookie_jar=aiohttp.DummyCookieJar()) as http:
+    async with aiohttp.ClientSession(headers=uncounted, cookie_jar=aiohttp.DummyCookieJar()) as http:
         yield Program(http, shop_url)
 
 

@@ -61,7 +61,7 @@ async def shelves(shop: Shop) -> None:
 
 
 @pytest.fixture
-def open_page(browser: Browser, shop_url: str, shelves: None) -> OpenPage:  # noqa: ARG001 - the shelves must be full
+def open_page(browser: Browser, shop_url: str, shelves: None, uncounted: dict[str, str]) -> OpenPage:  # noqa: ARG001
     """A visitor's window; when it closes, whatever the browser complained about fails the test."""
 
     @asynccontextmanager
@@ -70,6 +70,7 @@ def open_page(browser: Browser, shop_url: str, shelves: None) -> OpenPage:  # no
     ) -> AsyncIterator[Page]:
         context = await browser.new_context(
             base_url=shop_url,
+            extra_http_headers=uncounted,
             viewport={"width": size[0], "height": size[1]},
             java_script_enabled=scripts,
             is_mobile=size == PHONE,
