@@ -30,7 +30,7 @@ WELL = (200, 400)
 
 
 class DynamoDB(Engine):
-    """Carts and sessions."""
+    """Carts, sessions and order history."""
 
     name = "dynamodb"
     url_setting = "dynamodb_url"

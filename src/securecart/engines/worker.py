@@ -1,4 +1,4 @@
-"""The worker: the shop's timetable of jobs."""
+"""The worker: the event log's readers and the shop's timetable of jobs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Worker"]
 
 
 class Worker(Engine):
-    """Sweeps up what was left open."""
+    """Reads the event log, and sweeps up what was left open."""
 
     name = "worker"
 
