@@ -32,11 +32,31 @@ class Settings(Struct, frozen=True, kw_only=True):
     home: Annotated[str, _help("Folder that holds data, logs and state.")] = ".securecart"
     cache_dir: Annotated[str, _help("Folder that keeps downloads; empty: ~/.cache/securecart.")] = ""
 
-    postgres_url: Annotated[str, _help("PostgreSQL the shop writes to, as its least-privileged role.")] = ""
+    profile: Annotated[
+        Literal["single", "ha", "regions"],
+        _help("How the stores are run: single, ha (PostgreSQL on three nodes) or regions (ha, and a second region)."),
+    ] = "single"
+    region: Annotated[str, _help("The region this process belongs to, where there are several; written by `up`.")] = ""
+
+    postgres_url: Annotated[
+        str,
+        _help("PostgreSQL as the shop's least-privileged role. Several hosts with commas: the writer and its replicas."),
+    ] = ""
     postgres_owner_url: Annotated[str, _help("The same database as the role that owns the tables (migrations only).")] = ""
     postgres_bin: Annotated[str, _help("Folder with a system's PostgreSQL programs (16 or newer); empty: the bundled 18.")] = ""
     postgres_port: Annotated[int, _help("Port for the local PostgreSQL; 0: a free one, kept for the next start.")] = 0
     postgres_pool: Annotated[int, _help("Connections each web process keeps to PostgreSQL.")] = 10
+
+    replica_lag_seconds: Annotated[float, _help("A replica further behind than this serves nobody until it has caught up.")] = 2.0
+    failover_patience_seconds: Annotated[
+        float, _help("Seconds a request waits for a new writer before it is answered 503 with Retry-After.")
+    ] = 8.0
+    cluster_store: Annotated[
+        str, _help("Where Patroni agrees on its leader, as etcd://host:port; empty: among its own nodes (Raft).")
+    ] = ""
+    cluster_urls: Annotated[str, _help("The REST addresses of Patroni's nodes, with commas; written by `up`.")] = ""
+    cluster_key: Annotated[str, _help("Password of Patroni's REST interface; written by `up`.")] = ""
+    region_delay_ms: Annotated[int, _help("Simulated network delay between two regions, there and back.")] = 80
 
     dynamodb_url: Annotated[str, _help("DynamoDB endpoint; empty on AWS: the region's own.")] = ""
     dynamodb_region: Annotated[str, _help("AWS region of the DynamoDB tables.")] = "us-east-1"
