@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from securecart.errors import ShopAway
 
-__all__ = ["PASSWORD", "Answer", "Client", "Problem", "connect", "email_of"]
+__all__ = ["PASSWORD", "Answer", "Client", "Heard", "Problem", "connect", "email_of"]
 
 PASSWORD = "demo-household-pass"  # noqa: S105 - the demo households' password is public
 PATIENCE_S = 60.0
@@ -28,6 +28,10 @@ PAUSE_MIN_S = 0.1
 PAUSE_MAX_S = 2.0
 REQUEST_S = 30.0
 LOST = (aiohttp.ClientError, OSError, TimeoutError)
+NO_ANSWER = 0
+
+# Method, path and status of every single request that was sent, repetitions too; the status is 0 where no answer came.
+Heard = Callable[[str, str, int], None]
 
 
 class Answer(Struct, frozen=True):
@@ -58,8 +62,9 @@ def email_of(household: int) -> str:
 class Client:
     """Sends requests to one shop for many households."""
 
-    def __init__(self, http: aiohttp.ClientSession, url: str, tokens: Path) -> None:
+    def __init__(self, http: aiohttp.ClientSession, url: str, tokens: Path, heard: Heard) -> None:
         self._http = http
+        self._heard = heard
         self._url = url.rstrip("/")
         self._tokens_path = tokens
         self._headers: dict[int, dict[str, str]] = {
@@ -79,6 +84,16 @@ class Client:
             await self._sign_in(household)
             answer = await self._send(method, path, body, {**self._headers[household], **(headers or {})})
         return answer
+
+    async def look(self, household: int, path: str) -> Answer:
+        """One GET of a household, logged in first, sent once: without patience. Status 0 when no answer came."""
+        if household not in self._headers:
+            await self._sign_in(household)
+        try:
+            async with self._http.get(self._url + path, headers=self._headers[household], allow_redirects=False) as response:
+                return Answer(response.status, await response.read())
+        except LOST:
+            return Answer(NO_ANSWER, b"")
 
     async def _sign_in(self, household: int) -> None:
         """Register the household, or log it in when it is known."""
@@ -107,6 +122,7 @@ class Client:
                     wait = _asked_to_wait(response)
             except LOST:
                 answer = None
+            self._heard(method, path, answer.status if answer is not None else NO_ANSWER)
             if answer is not None and wait is None:
                 return answer
             now = asyncio.get_running_loop().time()
@@ -120,8 +136,13 @@ class Client:
 
 
 @asynccontextmanager
-async def connect(url: str, internal_key: str, *, tokens: Path, connections: int) -> AsyncIterator[Client]:
-    """A client of the shop at `url`. Its sessions are kept in the file `tokens`, so that the next run need not log in."""
+async def connect(
+    url: str, internal_key: str, *, tokens: Path, connections: int, heard: Heard = lambda *_: None
+) -> AsyncIterator[Client]:
+    """A client of the shop at `url`. Its sessions are kept in the file `tokens`, so that the next run need not log in.
+
+    `heard` is told of every single request of `Client.ask`.
+    """
     headers = {"Content-Type": "application/json", "Accept": "application/json"}
     if internal_key:
         headers["X-SecureCart-Internal-Key"] = internal_key
@@ -132,7 +153,7 @@ async def connect(url: str, internal_key: str, *, tokens: Path, connections: int
         headers=headers,
         skip_auto_headers=("User-Agent", "Accept-Encoding"),
     ) as http:
-        yield Client(http, url, tokens)
+        yield Client(http, url, tokens, heard)
 
 
 def _asked_to_wait(response: aiohttp.ClientResponse) -> float | None:

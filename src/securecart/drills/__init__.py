@@ -2,7 +2,7 @@
 
 Owns no table. The crash drill (`crash`) runs a whole shop from a home of its own (`own_shop`), lets shoppers buy through
 the HTTP door (`crowd`), kills one of its processes at a random moment (`kills`), and holds the databases against what
-the shoppers were told (`securecart.promises`).
+the shoppers were told (`securecart.promises`). What shoppers and `readers` of pages got is noted on a `timeline`.
 """
 
 from securecart.drills.crash import drill_crash

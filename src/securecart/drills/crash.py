@@ -126,7 +126,7 @@ async def _break_something(scene: Scene, kind: str, *, session: bool) -> tuple[s
         await asyncio.wait_for(scene.crowd.wait_for_sale(opened_after=datetime.now(UTC)), BACK_WITHIN_S)
     except TimeoutError:
         raise DrillFailed(why=f"{BACK_WITHIN_S:.0f} s after {killed} was killed nobody could buy anything") from None
-    back_s = scene.crowd.longest_without_sale(since=began)
+    back_s = round(scene.crowd.timeline.longest_without("checkout", since=began, until=time.monotonic()), 2)
     await scene.crowd.close_doors()
     return killed, back_s
 

@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import random
 import time
-from collections import Counter
+from collections import Counter, deque
 from datetime import datetime
 from http import HTTPStatus
 
@@ -20,11 +20,12 @@ from msgspec import Struct
 from securecart.checkout import PlaceOrder
 from securecart.demo.client import Answer, Client, Problem, email_of
 from securecart.drills.goods import Goods
+from securecart.drills.timeline import Timeline
 from securecart.errors import DrillFailed
 from securecart.promises import State, Told
 from securecart.values import Address, Money
 
-__all__ = ["Crowd"]
+__all__ = ["FIRST_HOUSEHOLD", "Crowd"]
 
 # the drill's households are none of the demo's
 FIRST_HOUSEHOLD = 1_000_000
@@ -34,6 +35,7 @@ THINKING_S = (0.1, 0.5)
 DECIDED_WITHIN_S, ASK_AGAIN_S = 2.0, 0.25
 # what a status means to the shopper; of a declined order nothing was promised
 HEARD_AS: dict[str, State] = {"pending": "pending", "declined": "pending", "cancelled": "cancelled"}
+RECENT_MAX, NEWEST_SHARE = 100, 0.3
 HOME = Address(name="A Shopper", line1="1 Drill Street", city="Springfield", postcode="12345", country="US")
 
 
@@ -54,12 +56,13 @@ class Memory(Struct):
 
 
 class Crowd:
-    """Shoppers who buy while the doors are `open`, each with dice of its own."""
+    """Shoppers who buy while the doors are `open`, each with dice of its own; the `timeline` notes each paid order."""
 
-    def __init__(self, client: Client, goods: Goods, *, shoppers: int, seed: int) -> None:
+    def __init__(self, client: Client, goods: Goods, *, shoppers: int, seed: int, timeline: Timeline | None = None) -> None:
         self._client = client
         self._goods = goods
-        self._shoppers = shoppers
+        self.timeline = timeline or Timeline()
+        self.shoppers = shoppers
         self._seed = seed
         self._run = f"drill-{seed}-{time.time_ns()}"
         self._count = itertools.count(1)
@@ -69,7 +72,7 @@ class Crowd:
         self._all_home = asyncio.Event()
         self._sold = asyncio.Condition()
         self._newest: datetime | None = None
-        self._sales: list[float] = []
+        self._recent: deque[tuple[int, str]] = deque(maxlen=RECENT_MAX)
         self._longest_wait = (0.0, "")
         self.refused: Counter[str] = Counter()
 
@@ -81,13 +84,13 @@ class Crowd:
     async def sign_in(self) -> None:
         """Give everybody a session, so that the first round is not about log-ins."""
         async with asyncio.TaskGroup() as group:
-            for number in range(self._shoppers):
+            for number in range(self.shoppers):
                 group.create_task(self._ask(FIRST_HOUSEHOLD + number, "GET", "/api/cart"))
 
     async def run(self) -> None:
         """Everybody shops, whenever the doors are open, until this is cancelled."""
         async with asyncio.TaskGroup() as group:
-            for number in range(self._shoppers):
+            for number in range(self.shoppers):
                 group.create_task(self._shop(FIRST_HOUSEHOLD + number, random.Random(f"{self._seed} {number}")))  # noqa: S311
 
     def open_doors(self) -> None:
@@ -106,10 +109,11 @@ class Crowd:
         async with self._sold:
             await self._sold.wait_for(lambda: self._newest is not None and self._newest > opened_after)
 
-    def longest_without_sale(self, *, since: float) -> float:
-        """The longest time in which nobody was told of a paid order, in seconds, from `since` of `time.monotonic` on."""
-        sales = [since, *(at for at in self._sales if at > since)]
-        return round(max((later - earlier for earlier, later in itertools.pairwise(sales)), default=0.0), 2)
+    def an_order(self, dice: random.Random) -> tuple[int, str] | None:
+        """A household and the number of an order that it was told of a moment ago: often the newest, None before the first."""
+        if not self._recent:
+            return None
+        return self._recent[-1] if dice.random() < NEWEST_SHARE else dice.choice(self._recent)
 
     def forget_longest_wait(self) -> tuple[float, str]:
         """The longest that anybody waited for an answer since this was last asked, in seconds, and for which."""
@@ -168,6 +172,7 @@ class Crowd:
             placed = msgspec.json.decode(answer.body, type=Placed)
             self._hear(household, key, placed)
             if answer.status == HTTPStatus.CREATED or time.monotonic() > deadline:
+                self._recent.append((household, placed.number))
                 await self._note_sale(placed)
                 return placed
             await asyncio.sleep(ASK_AGAIN_S)
@@ -191,7 +196,7 @@ class Crowd:
         if placed.status not in {"paid", "authorised"}:
             return
         async with self._sold:
-            self._sales.append(time.monotonic())
+            self.timeline.succeeded("checkout")
             self._newest = placed.placed_at if self._newest is None else max(self._newest, placed.placed_at)
             self._sold.notify_all()
 

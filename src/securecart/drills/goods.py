@@ -11,8 +11,9 @@ from securecart.catalog import NewProduct, NewVariant
 from securecart.inventory import Receipt
 from securecart.values import Line
 
-__all__ = ["Goods"]
+__all__ = ["AISLE", "Goods"]
 
+AISLE = "drill"
 PLENTY, SCARCE = 250, 50
 UNITS_OF_PLENTY, UNITS_OF_SCARCE = 100_000, 12
 ARRIVING = 10
@@ -51,6 +52,5 @@ class Goods:
 
 
 def _product(sku: str) -> NewProduct:
-    return NewProduct(
-        slug=sku.lower(), title=f"Goods {sku}", variants=[NewVariant(sku, {"USD": 100 + sum(sku.encode()) % 900})], brand="Drill"
-    )
+    variants = [NewVariant(sku, {"USD": 100 + sum(sku.encode()) % 900})]
+    return NewProduct(slug=sku.lower(), title=f"Goods {sku}", variants=variants, brand="Drill", categories=["Drill"])
