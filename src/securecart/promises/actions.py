@@ -10,6 +10,7 @@ import msgspec
 
 from securecart import readers
 from securecart.app import Shop
+from securecart.patience import POSTGRES_LONG
 from securecart.promises.book import Book, read_book
 from securecart.promises.model import Finding, Report, Told, contradictions
 from securecart.stores.postgres import Read, log, statements_of, value
@@ -18,7 +19,6 @@ __all__ = ["check", "look"]
 
 SQL = statements_of(__package__)
 # Statements over whole tables take longer than a shopper would wait.
-STATEMENT_S = 600.0
 # The sweeper looks again at refunds after 30 s, and works on a queue.
 UNFINISHED_AFTER_S = 90.0
 
@@ -123,5 +123,5 @@ async def _projections(shop: Shop) -> dict[str, int] | None:
 
 
 async def _ask(read: Read, statement: str, *arguments: Any) -> list[Finding]:
-    rows = await read.fetch(SQL[statement], *arguments, timeout=STATEMENT_S)
+    rows = await read.fetch(SQL[statement], *arguments, timeout=POSTGRES_LONG.answer_s)
     return [msgspec.convert(dict(row), Finding) for row in rows]

@@ -9,12 +9,12 @@ import msgspec
 from msgspec import Struct
 
 from securecart.errors import GatewayAway
+from securecart.patience import GATEWAY_BOOK
 from securecart.settings import Settings
 
 __all__ = ["Book", "read_book"]
 
 PAGE = 10_000
-TIMEOUT_S = 30.0
 
 
 class Entry(Struct, frozen=True, gc=False):
@@ -58,7 +58,7 @@ async def read_book(settings: Settings) -> Book:
     """The whole book of the sandbox gateway; `GatewayAway` when it gives no answer."""
     book, after = Book(), 0
     headers = {"Authorization": f"Bearer {settings.gateway_key}"}
-    async with aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)) as http:
+    async with aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(total=GATEWAY_BOOK.answer_s)) as http:
         while True:
             page = await _page(http, f"{settings.gateway_url.rstrip('/')}/v1/book?after={after}&limit={PAGE}")
             for entry in page.items:

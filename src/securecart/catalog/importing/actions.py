@@ -17,6 +17,7 @@ from securecart.catalog.actions import TREE_KEY, cache_keys
 from securecart.catalog.importing.words import letters, slug_of, words
 from securecart.catalog.model import ImportReport, NewProduct, Rejected
 from securecart.events import ProductsChanged
+from securecart.patience import POSTGRES_LONG
 from securecart.stores.cache import Cache
 from securecart.stores.postgres import Database, Transaction, log, statements_of
 
@@ -26,7 +27,6 @@ BATCH_PRODUCTS = 1_000
 FACT_PRODUCTS = 250
 REJECTED_KEPT = 100
 FACET_LENGTH_MAX = 60
-STATEMENT_TIMEOUT_S = 600.0
 DIGEST_VERSION = b"1"  # another number makes every product count as changed: raise it when the shelf is filled differently
 WHOLE_SHOP = 0
 
@@ -97,15 +97,15 @@ async def import_products(
 async def refresh_counts(database: Database) -> None:
     """Make the counts anew that imports have outdated; nothing happens when none are."""
     async with database.transaction() as tx:
-        await tx.execute(SQL["take_turn"], timeout=STATEMENT_TIMEOUT_S)
+        await tx.execute(SQL["take_turn"], timeout=POSTGRES_LONG.answer_s)
         stale = [row["category_id"] for row in await tx.fetch(SQL["find_stale"])]
         if not stale:
             return
-        await tx.execute(SQL["tidy_shelves"], timeout=STATEMENT_TIMEOUT_S)
-        await tx.execute(SQL["clear_counts"], stale, timeout=STATEMENT_TIMEOUT_S)
-        await tx.execute(SQL["fill_counts"], stale, timeout=STATEMENT_TIMEOUT_S)
+        await tx.execute(SQL["tidy_shelves"], timeout=POSTGRES_LONG.answer_s)
+        await tx.execute(SQL["clear_counts"], stale, timeout=POSTGRES_LONG.answer_s)
+        await tx.execute(SQL["fill_counts"], stale, timeout=POSTGRES_LONG.answer_s)
         await tx.execute(SQL["clear_currencies"])
-        await tx.execute(SQL["fill_currencies"], timeout=STATEMENT_TIMEOUT_S)
+        await tx.execute(SQL["fill_currencies"], timeout=POSTGRES_LONG.answer_s)
         await tx.execute(SQL["clear_stale"], stale)
 
 
@@ -133,7 +133,7 @@ class _Run:
                 self._reject(item)
         fit = [item for item in batch if isinstance(item, Weighed)]
         async with self._database.transaction() as tx:
-            await tx.execute(SQL["take_turn"], timeout=STATEMENT_TIMEOUT_S)
+            await tx.execute(SQL["take_turn"], timeout=POSTGRES_LONG.answer_s)
             changes = await self._judge(tx, fit)
             if changes:
                 await _write(tx, changes, await self._place(tx, changes))

@@ -10,6 +10,7 @@ import asyncpg
 import msgspec
 
 from securecart.errors import BadInput, StoreAway, StoreBusy
+from securecart.patience import POSTGRES, POSTGRES_LOCK
 from securecart.stores.postgres.statements import Statement
 
 Connection = asyncpg.pool.PoolConnectionProxy
@@ -18,10 +19,9 @@ Transaction = NewType("Transaction", Read)
 
 T = TypeVar("T")
 
-CONNECT_TIMEOUT_S = 3.0
-STATEMENT_TIMEOUT_S = 10.0
 # a row that somebody holds on to must not hold up a whole group of orders for longer than this
-SERVER_SETTINGS = {"timezone": "UTC", "application_name": "securecart", "lock_timeout": "3s"}
+LOCK_TIMEOUT = f"{POSTGRES_LOCK.answer_s:g}s"
+SERVER_SETTINGS = {"timezone": "UTC", "application_name": "securecart", "lock_timeout": LOCK_TIMEOUT}
 
 # What a lost, refused or restarting server looks like from here.
 AWAY = (
@@ -66,7 +66,7 @@ class Database:
         """A connection beside the pool, its caller's to close: for what outlives a transaction. `StoreAway`."""
         try:
             return await asyncpg.connect(
-                self._url, timeout=CONNECT_TIMEOUT_S, command_timeout=STATEMENT_TIMEOUT_S, server_settings=SERVER_SETTINGS
+                self._url, timeout=POSTGRES.connect_s, command_timeout=POSTGRES.answer_s, server_settings=SERVER_SETTINGS
             )
         except AWAY as error:
             raise StoreAway(store="orders database", retry_after=2) from error
@@ -78,7 +78,7 @@ class Database:
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:
         try:
-            async with self._pool.acquire(timeout=CONNECT_TIMEOUT_S) as connection:
+            async with self._pool.acquire(timeout=POSTGRES.connect_s) as connection:
                 yield connection
         except AWAY as error:
             raise StoreAway(store="orders database", retry_after=2) from error
@@ -95,8 +95,8 @@ async def connect(url: str, *, pool_size: int = 10) -> Database:
             url,
             min_size=1,
             max_size=pool_size,
-            timeout=CONNECT_TIMEOUT_S,
-            command_timeout=STATEMENT_TIMEOUT_S,
+            timeout=POSTGRES.connect_s,
+            command_timeout=POSTGRES.answer_s,
             init=_speak_json,
             reset=_nothing_to_undo,
             server_settings=SERVER_SETTINGS,
