@@ -6,45 +6,30 @@ import asyncio
 import random
 import time
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
 
 from msgspec import Struct
 
 from securecart.app import Shop, open_shop
 from securecart.demo.client import connect
+from securecart.drills.aftermath import BACK_WITHIN_S, first_of, take_stock
 from securecart.drills.crowd import Crowd
 from securecart.drills.goods import Goods
 from securecart.drills.kills import kill_one, wait_until_well
 from securecart.drills.model import CrashPlan, Round, Verdict, kinds_in_turn
 from securecart.engines import Home
-from securecart.errors import DrillFailed, NotRunning, StoreAway
-from securecart.promises import Report, check
+from securecart.errors import DrillFailed, NotRunning
+from securecart.promises import Report
 from securecart.settings import Settings
-from securecart.stores.postgres import one, statements_of
 
 __all__ = ["drill_crash"]
 
-T = TypeVar("T")
-
-SQL = statements_of(__package__)
 SESSIONS_FILE = "drill-sessions.txt"
 CALM_S = 0.3
-BACK_WITHIN_S = 60.0
 GOES_ON_S = 0.7
-LOOK_AGAIN_S = 0.1
 KILLS_A_MINUTE_MAX, MINUTE_S = 4, 60.0
-# beyond the time that a payment nobody heard of is waited for; an open refund is asked about after half a minute
-SWEPT_WITHIN_S = 45.0
-
-
-class Unfinished(Struct, frozen=True):
-    """What the sweeper has still to do."""
-
-    orders: int
-    decisions: int
 
 
 class Scene(Struct, frozen=True):
@@ -81,7 +66,7 @@ async def drill_crash(loaded: Settings, plan: CrashPlan, *, tell: Callable[[Roun
                 details, report = await _play(scene, tell)
                 shopping.cancel()
         except BaseExceptionGroup as several:
-            raise _first(several) from several
+            raise first_of(several) from several
     return Verdict.of(plan.seed, details, report, dict(crowd.refused))
 
 
@@ -96,7 +81,7 @@ async def _play(scene: Scene, tell: Callable[[Round], None]) -> tuple[list[Round
         began = time.monotonic()
         session = ((number - 1) // len(plan.kinds) + plan.seed) % 2 == 1
         killed, back_s = await _break_something(scene, kind, session=session)
-        report = await _take_stock(scene, last=number == plan.rounds)
+        report = await take_stock(scene.shop, scene.crowd, scene.goods, last=number == plan.rounds)
         waited_s, waited_for = scene.crowd.forget_longest_wait()
         seconds = round(time.monotonic() - began, 1)
         details.append(Round(number, killed, back_s, waited_s, waited_for, report.acknowledged, report.kept, seconds))
@@ -129,48 +114,3 @@ async def _break_something(scene: Scene, kind: str, *, session: bool) -> tuple[s
     back_s = round(scene.crowd.timeline.longest_without("checkout", since=began, until=time.monotonic()), 2)
     await scene.crowd.close_doors()
     return killed, back_s
-
-
-async def _take_stock(scene: Scene, *, last: bool) -> Report:
-    """Let the sweeper finish, then check every promise with all that was acknowledged so far."""
-    swept = await _wait_for_sweeper(scene.shop, decisions_too=last)
-    await scene.crowd.ask_about_pending()
-    return await _patiently(
-        lambda: check(scene.shop, told=scene.crowd.told, received=scene.goods.received, at_rest=last or not swept)
-    )
-
-
-async def _wait_for_sweeper(shop: Shop, *, decisions_too: bool) -> bool:
-    """Whether no order (and with `decisions_too` no refund either) is left under way before the time for it is over."""
-    deadline = time.monotonic() + shop.settings.reservation_seconds + SWEPT_WITHIN_S
-    while time.monotonic() < deadline:
-        left = await _patiently(lambda: _unfinished(shop))
-        if not left.orders and not (decisions_too and left.decisions):
-            return True
-        await asyncio.sleep(LOOK_AGAIN_S)
-    return False
-
-
-async def _unfinished(shop: Shop) -> Unfinished:
-    async with shop.database.read() as read:
-        found = await one(read, SQL["unfinished"], Unfinished)
-    assert found is not None, "counts have one row"
-    return found
-
-
-async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:
-    """The answer, waited for through breaks: the engines come back under us too."""
-    deadline = time.monotonic() + BACK_WITHIN_S
-    while True:
-        try:
-            return await ask()
-        except StoreAway as away:
-            if time.monotonic() > deadline:
-                raise DrillFailed(why=away.message) from away
-        await asyncio.sleep(LOOK_AGAIN_S)
-
-
-def _first(several: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error that ended the others."""
-    first = several.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first
