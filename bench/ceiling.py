@@ -61,7 +61,7 @@ async def buy_bare(caller: Caller) -> None:
     database = await postgres.connect(given["url"], pool_size=POOL)
     most = given["group_most"]
     open_order: Grouped[NewOrder, Opened] = Grouped(functools.partial(together.open_all, database, "bench"), most=most)
-    settle: Grouped[Settlement, Decided | None] = Grouped(functools.partial(together.settle_all, database), most=most)
+    settle: Grouped[Settlement, Decided | None] = Grouped(functools.partial(together.settle_all, database, ""), most=most)
     chance = random.Random(1)
 
     async def buy_on() -> None:

@@ -33,7 +33,7 @@ class Shop(Struct, frozen=True):
     @property
     def stores(self) -> readers.Stores:
         """What the readers of the event log work with."""
-        return readers.Stores(self.database, self.dynamodb, self.cache)
+        return readers.Stores(self.database, self.dynamodb, self.cache, self.settings.region)
 
 
 @asynccontextmanager
@@ -55,9 +55,10 @@ async def open_shop(settings: Settings) -> AsyncIterator[Shop]:
             tables,
             memory,
             gateway,
-            Intake(lookout, readers=readers.ESSENTIAL, limit_events=settings.reader_lag_events),
+            Intake(lookout, readers=readers.essential_in(settings.region), limit_events=settings.reader_lag_events),
             Pace(settings.reservation_seconds, settings.payment_wait_seconds, captures_at_once=settings.capture == "at_once"),
             group_most=settings.checkout_group,
+            region=settings.region,
         )
         yield Shop(settings, database, tables, memory, till, lookout)
 
@@ -73,6 +74,6 @@ async def prepare(settings: Settings) -> None:
     database = await postgres.connect(settings.postgres_url, pool_size=1)
     try:
         async with database.transaction() as tx:
-            await postgres.log.register(tx, [reader.name for reader in readers.READERS])
+            await postgres.log.register(tx, [reader.name for reader in readers.readers_of(settings.region)])
     finally:
         await database.close()

@@ -31,11 +31,15 @@ class OrderEvent(Struct, frozen=True, tag_field="kind"):
 
 
 class OrderPlaced(OrderEvent, frozen=True, tag="order_placed"):
-    """Bought: the money is there or promised, the stock is sold. `cart` is the state of the cart that was bought."""
+    """Bought: the money is there or promised, the stock is sold. `cart` is the state of the cart that was bought.
+
+    `region` sold it; empty in a shop of one region, and where the fact is older than the regions.
+    """
 
     number: str
     cart_version: int
     cart_change: str
+    region: str = ""
 
 
 class OrderWaits(OrderEvent, frozen=True, tag="order_waits"):

@@ -164,7 +164,7 @@ async def test_a_shop_whose_readers_are_far_behind_takes_no_order_and_takes_them
             await buy(shop, a_guest(), sku)
         lookout = Lookout(shop.database)
         await lookout.look()
-        monkeypatch.setattr(shop.till, "intake", Intake(lookout, readers=readers.ESSENTIAL, limit_events=1))
+        monkeypatch.setattr(shop.till, "intake", Intake(lookout, readers=readers.essential_in(""), limit_events=1))
         with pytest.raises(TooBusy):
             await buy(shop, shopper, sku)
     async with shop.database.read() as read:

@@ -416,6 +416,39 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+async def test_a_regions_reader_empties_the_carts_that_its_region_sold_and_no_others(shop: Shop) -> None:
+    sku = await a_product(shop.database)
+    shoppers = {region: a_guest() for region in ("a", "b", "")}
+    async with readers_held(shop):
+        for region, shopper in shoppers.items():
+            await fill(shop, shopper, Line(sku, 1))
+            cart = await carts.load(shop.dynamodb, shopper.shopper_id)
+            sold = OrderPlaced(2**60, shopper.shopper_id, "SC-0", cart.version, cart.change, region)
+            await readers.digest(Stores(shop.database, shop.dynamodb, shop.cache, "b"), readers.readers_of("b")[0], [sold])
+    assert [await held(shop, shopper) for shopper in shoppers.values()] == [(Line(sku, 1),), (), ()]
+
+
+def test_only_a_further_regions_readers_have_names_of_their_own() -> None:
+    plain = [reader.name for reader in readers.READERS]
+    assert [one.name for one in readers.readers_of("")] == [one.name for one in readers.readers_of("a")] == plain
+    assert [one.name for one in readers.readers_of("b")] == [f"{name}@b" for name in plain]
+    assert [readers.plain_name(one.name) for one in readers.readers_of("b")] == plain
+    assert readers.essential_in("b") == ("carts@b", "history@b")
+
+
+async def test_both_regions_places_are_kept_and_hold_the_logs_days(shop: Shop) -> None:
+    stores = Stores(shop.database, shop.dynamodb, shop.cache, "b")
+    try:
+        await readers.catch_up(stores)
+        async with shop.database.read() as read:
+            standing = {one.name for one in await log.standings(read)}
+            assert await log.place_of(read, "history@b") > log.BEGINNING
+        assert standing >= {reader.name for region in ("a", "b") for reader in readers.readers_of(region)}
+    finally:
+        async with shop.database.transaction() as tx:
+            await tx.execute("DELETE FROM reader WHERE name LIKE '%@b'")
+
+
 async def test_an_unknown_reader_cannot_be_rebuilt(shop: Shop) -> None:
     with pytest.raises(NotFound):
         await readers.rebuild(shop.stores, "moon", lambda _: None)

@@ -53,7 +53,7 @@ async def hear(till: Till, body: bytes, signature: str) -> None:
         if not await payments.see(tx, till.gateway.name, notice):
             return
         settlement = Settlement(order.id, charge, HEARD.get(charge.status, ""))
-        decided = (await settle_in(tx, {order.id: settlement})).get(order.id)
+        decided = (await settle_in(tx, {order.id: settlement}, region=till.region)).get(order.id)
         if decided is None:
             owed = await _compare(tx, await orders.lock(tx, order.number), charge, notice)
     await _give(till, owed)

@@ -22,10 +22,11 @@ UNGROUPED_AT_ONCE = 8
 class Till:
     """One for each process. `open`, `settle` and `cost` are called by each checkout alone and carried out in groups.
 
-    At most `group_most` orders share a transaction; 1 turns grouping off. `pace` says how long payments are waited for.
+    At most `group_most` orders share a transaction; 1 turns grouping off. `pace` says how long payments are waited for,
+    `region` is where they are sold.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the stores it touches, each once
         self,
         database: Database,
         dynamodb: DynamoDB,
@@ -35,6 +36,7 @@ class Till:
         pace: Pace,
         *,
         group_most: int = 256,
+        region: str = "",
     ) -> None:
         self.database = database
         self.dynamodb = dynamodb
@@ -42,6 +44,7 @@ class Till:
         self.gateway = gateway
         self.intake = intake
         self.pace = pace
+        self.region = region
         at_once = 1 if group_most > 1 else UNGROUPED_AT_ONCE
         self.cost: Grouped[Question, Cost] = Grouped(
             functools.partial(together.cost_all, database), most=group_most, at_once=at_once
@@ -50,5 +53,5 @@ class Till:
             functools.partial(together.open_all, database, gateway.name), most=group_most, at_once=at_once
         )
         self.settle: Grouped[Settlement, Decided | None] = Grouped(
-            functools.partial(together.settle_all, database), most=group_most, at_once=at_once
+            functools.partial(together.settle_all, database, region), most=group_most, at_once=at_once
         )

@@ -49,17 +49,17 @@ async def open_all(database: Database, gateway: str, wishes: Sequence[NewOrder])
     return [outcomes[wish.number] for wish in wishes]
 
 
-async def settle_all(database: Database, settlements: Sequence[Settlement]) -> list[Decided | None]:
+async def settle_all(database: Database, region: str, settlements: Sequence[Settlement]) -> list[Decided | None]:
     """Transaction 2: make the gateway's word each order's state; None for one that was decided before."""
     first: dict[int, Settlement] = {}
     for one in settlements:
         first.setdefault(one.order_id, one)
     async with database.transaction() as tx:
-        decided = await settle_in(tx, first)
+        decided = await settle_in(tx, first, region=region)
     return [decided.pop(one.order_id, None) for one in settlements]
 
 
-async def settle_in(tx: Transaction, settlements: Mapping[int, Settlement]) -> dict[int, Decided]:
+async def settle_in(tx: Transaction, settlements: Mapping[int, Settlement], *, region: str) -> dict[int, Decided]:
     """The same within the caller's transaction, by order; one that was decided before is left out."""
     # stock before orders, as when they are opened: whoever opens one has its stock when its key makes it wait for us
     free = [order_id for order_id, one in settlements.items() if not one.is_bought]
@@ -69,7 +69,7 @@ async def settle_in(tx: Transaction, settlements: Mapping[int, Settlement]) -> d
     if decided:
         await payments.record(tx, {order_id: settlements[order_id].charge for order_id in decided})
         await _move_stock(tx, decided.values())
-        await log.publish(tx, [_fact(one) for one in decided.values()])
+        await log.publish(tx, [_fact(one, region) for one in decided.values()])
     return decided
 
 
@@ -118,7 +118,7 @@ def _answer(opened: Opened) -> Opened | CartBought:
     return opened if opened.same_key else CartBought(number=opened.number)
 
 
-def _fact(decided: Decided) -> OrderPlaced | OrderDeclined:
+def _fact(decided: Decided, region: str) -> OrderPlaced | OrderDeclined:
     if not decided.is_bought:
         return OrderDeclined(decided.id, decided.shopper_id)
-    return OrderPlaced(decided.id, decided.shopper_id, decided.number, decided.cart_version, decided.cart_change)
+    return OrderPlaced(decided.id, decided.shopper_id, decided.number, decided.cart_version, decided.cart_change, region)

@@ -89,7 +89,7 @@ async def _rows(loaded: Settings) -> list[Row]:
     return [
         Row(
             name=name,
-            does=does.get(name, "not a reader of this version"),
+            does=does.get(readers.plain_name(name), "not a reader of this version"),
             behind_events=one.behind_events,
             behind_seconds=round(one.behind_seconds, 3),
             cursor=f"{one.place.xid}/{one.place.id}",

@@ -1,5 +1,8 @@
 """The reader that takes what was bought out of the carts.
 
+Each region's reader does that for what its region sold: the other region's copy of a cart may still lack what was put into it
+since, and to delete it there would undo that. What a region sold before it was lost is taken out by a rebuild.
+
 A cart that still is as it was bought is deleted, a hundred a transaction. One that was changed since keeps the rest: the
 bought units are taken out once, which the cart's own trail remembers.
 """
@@ -23,13 +26,17 @@ async def read(stores: Stores, facts: Sequence[Event]) -> None:
     ids = {
         Bought(fact.shopper_id, fact.cart_version, fact.cart_change): fact.order_id
         for fact in facts
-        if isinstance(fact, OrderPlaced)
+        if isinstance(fact, OrderPlaced) and _is_ours(stores, fact)
     }
     changed = await carts.take_out_many(stores.dynamodb, list(ids))
     if changed:
         async with stores.database.read() as connection:
             bought = await orders.bought_carts(connection, [ids[one] for one in changed])
         await _take_out(stores, bought)
+
+
+def _is_ours(stores: Stores, fact: OrderPlaced) -> bool:
+    return not stores.region or fact.region in {"", stores.region}
 
 
 async def rebuild(stores: Stores, progress: Progress) -> int:

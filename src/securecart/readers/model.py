@@ -18,11 +18,12 @@ Progress = Callable[[int], None]
 
 
 class Stores(Struct, frozen=True):
-    """The stores that readers read from and write to."""
+    """The stores that readers read from and write to, and the region whose they are; empty where there is only one."""
 
     database: Database
     dynamodb: DynamoDB
     cache: Cache
+    region: str = ""
 
 
 class Reader(Struct, frozen=True):

@@ -19,7 +19,7 @@ from prometheus_client import Counter
 from securecart.errors import StoreAway
 from securecart.events import Event
 from securecart.readers.model import Progress, Reader, Stores
-from securecart.readers.table import READERS
+from securecart.readers.table import readers_of
 from securecart.stores.postgres import log as event_log
 from securecart.stores.postgres.log import BEGINNING, Batch, Line, Place
 from securecart.telemetry import log
@@ -42,14 +42,15 @@ _failures = Counter("securecart_reader_failures_total", "Batches that failed and
 _skipped = Counter("securecart_reader_skipped_total", "Facts that a reader gave up on.", ["reader"])
 
 
-async def register(stores: Stores, readers: Sequence[Reader] = READERS) -> None:
+async def register(stores: Stores, readers: Sequence[Reader] | None = None) -> None:
     """Make the readers known to the log, so that it keeps what they have not read."""
     async with stores.database.transaction() as tx:
-        await event_log.register(tx, [reader.name for reader in readers])
+        await event_log.register(tx, [reader.name for reader in _here(stores, readers)])
 
 
-async def run(stores: Stores, stopping: asyncio.Event, readers: Sequence[Reader] = READERS) -> None:
+async def run(stores: Stores, stopping: asyncio.Event, readers: Sequence[Reader] | None = None) -> None:
     """Run every reader whose turn this process can get, until `stopping` is set; a lost database is waited for."""
+    readers = _here(stores, readers)
     while not stopping.is_set():
         try:
             await register(stores, readers)
@@ -62,8 +63,9 @@ async def run(stores: Stores, stopping: asyncio.Event, readers: Sequence[Reader]
                 await stopping.wait()
 
 
-async def catch_up(stores: Stores, readers: Sequence[Reader] = READERS, *, within_s: float = 30.0) -> None:
+async def catch_up(stores: Stores, readers: Sequence[Reader] | None = None, *, within_s: float = 30.0) -> None:
     """Wait until every reader has passed what is committed now, running those that nobody runs; `TimeoutError`."""
+    readers = _here(stores, readers)
     await register(stores, readers)
     async with stores.database.read() as read:
         goal = await event_log.newest(read)
@@ -112,6 +114,10 @@ async def digest(stores: Stores, reader: Reader, facts: Sequence[Event]) -> None
         return
     log.error("reader goes on without a fact", reader=reader.name, fact=repr(facts[0]))
     _skipped.labels(reader.name).inc()
+
+
+def _here(stores: Stores, readers: Sequence[Reader] | None) -> Sequence[Reader]:
+    return readers_of(stores.region) if readers is None else readers
 
 
 async def _run_on(line: Line, stores: Stores, stopping: asyncio.Event, readers: Sequence[Reader]) -> None:

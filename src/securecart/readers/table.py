@@ -1,11 +1,19 @@
-"""The readers of this shop."""
+"""The readers of this shop, and what they are called in each of its regions.
+
+Each region has carts and histories of its own to write, so each has readers of its own, with places of their own in the
+one event log. The first region's bear the names that a shop of one region has: it becomes one of several as it is.
+"""
 
 from __future__ import annotations
+
+import msgspec
 
 from securecart.readers import cache, carts, history
 from securecart.readers.model import Reader
 
-__all__ = ["ESSENTIAL", "READERS"]
+__all__ = ["READERS", "essential_in", "name_in", "plain_name", "readers_of"]
+
+FIRST_REGIONS = ("", "a")
 
 READERS = (
     Reader("carts", "takes what was bought out of the carts", carts.read, carts.rebuild, carts.differences),
@@ -13,4 +21,23 @@ READERS = (
     # a lost cache must never stop a sale, and what it keeps ends by itself after two minutes
     Reader("cache", "drops product pages and prices that changed", cache.read, cache.rebuild, essential=False),
 )
-ESSENTIAL = tuple(reader.name for reader in READERS if reader.essential)
+
+
+def name_in(region: str, name: str) -> str:
+    """What the log calls this reader of this region."""
+    return name if region in FIRST_REGIONS else f"{name}@{region}"
+
+
+def plain_name(name: str) -> str:
+    """The reader's name without its region."""
+    return name.partition("@")[0]
+
+
+def readers_of(region: str) -> tuple[Reader, ...]:
+    """The readers that a region runs."""
+    return tuple(msgspec.structs.replace(reader, name=name_in(region, reader.name)) for reader in READERS)
+
+
+def essential_in(region: str) -> tuple[str, ...]:
+    """The names of those that slow the region's intake when they fall behind."""
+    return tuple(reader.name for reader in readers_of(region) if reader.essential)

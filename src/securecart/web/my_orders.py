@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from prometheus_client import Counter
 
-from securecart import orders
+from securecart import orders, readers
 from securecart.app import Shop
 from securecart.checkout import marks
 from securecart.errors import StoreAway
@@ -46,7 +46,7 @@ async def my_orders(shop: Shop, session: Session, *, after: str | None, limit: i
 async def _is_fresh(shop: Shop) -> bool:
     """Whether the history's reader has begun and is not further behind than the setting allows."""
     seen = await shop.lookout.look()
-    standing = seen.get(READER) if seen else None
+    standing = seen.get(readers.name_in(shop.settings.region, READER)) if seen else None
     return standing is not None and standing.passed is not None and standing.behind_seconds <= shop.settings.history_lag_seconds
 
 
