@@ -26,7 +26,7 @@ def test_status_json_tells_name_version_address_health_pid_and_memory(supervisor
     assert told["home"] == str(supervisor.home.path)
     assert {engine["name"] for engine in told["engines"]} >= {"postgres", "valkey", "dynamodb", "gateway", "web-1", "worker"}
     for engine in told["engines"]:
-        assert set(engine) == {"name", "version", "address", "healthy", "pid", "memory"}
+        assert set(engine) == {"name", "version", "address", "healthy", "pid", "memory", "role"}
         assert engine["healthy"], engine
         assert engine["version"], engine
         assert psutil.pid_exists(engine["pid"])

@@ -12,7 +12,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Coroutine
-from typing import IO, Annotated, Any
+from typing import IO, Annotated, Any, Literal
 
 import msgspec
 import typer
@@ -28,9 +28,27 @@ HomeOption = Annotated[
     str | None,
     typer.Option("--home", help="Folder for data, logs and state.", envvar="SECURECART_HOME", show_default=".securecart"),
 ]
+Profile = Literal["single", "ha", "regions"]
+ProfileOption = Annotated[
+    Profile | None,
+    typer.Option(
+        "--profile",
+        help="How the stores run: single, ha (PostgreSQL on three nodes), regions (ha, and a second region). "
+        "The home remembers it.",
+        show_default="the home's own, at first single",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
-READY_WITHIN_S = 150
+READY_WITHIN_S = 180
+# What the screen says of each profile: what it is, and what the others add.
+PROFILES = {
+    "single": "single: one PostgreSQL. `up --profile ha` adds two nodes that take over when one is lost, "
+    "and `--profile regions` a second region besides.",
+    "ha": "ha: PostgreSQL on three nodes; a commit is on two of them before it counts. `securecart cluster status` shows "
+    "them, and `up --profile regions` adds a second region.",
+    "regions": "regions: PostgreSQL on three nodes, and a second region that follows.",
+}
 LOOK_AGAIN_S = 0.2
 
 
@@ -46,15 +64,21 @@ def up(
     home: HomeOption = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return once everything is ready; it runs on.")] = False,
     demo: Annotated[bool, typer.Option("--demo", help="Fill an empty shop with the demo catalogue.")] = False,
+    profile: ProfileOption = None,
 ) -> None:
     """Start PostgreSQL, Valkey, DynamoDB Local, the sandbox card gateway, the shop and its worker.
 
     Data is kept in the home folder. Ctrl-C, or [bold]securecart down[/bold] from elsewhere, stops everything.
+
+    With [bold]--profile ha[/bold] PostgreSQL runs on three nodes: a writer, a standby that confirms each commit, a reader.
+    A home of one node becomes such a cluster with all its data; [bold]docs/topologies.md[/bold] tells of the way back.
     """
     loaded = settings.load(home)
     folder = Home(loaded.home_path)
     folder.prepare()
     lock = _lock_or_wait(folder)
+    if profile is not None and profile != loaded.profile:
+        loaded = _change_profile(folder, loaded, profile, running=lock is None)
     if lock is not None and not detach:
         asyncio.run(_run_in_foreground(folder, lock, loaded, fill=demo))
         return
@@ -62,7 +86,7 @@ def up(
         _run_in_background(folder, lock, loaded)
     if demo:
         _fill_empty_shop(settings.load(loaded.home))
-    show_screen(asyncio.run(observe(folder)), folder)
+    show_screen(asyncio.run(observe(folder)), folder, PROFILES[settings.load(loaded.home).profile])
 
 
 def down(home: HomeOption = None) -> None:
@@ -114,7 +138,7 @@ async def _run_in_foreground(folder: Home, lock: IO[bytes], loaded: Settings, *,
             board.__exit__(None, None, None)
             if fill:
                 await asyncio.to_thread(_fill_empty_shop, settings.load(loaded.home))
-            show_screen(await observe(folder), folder)
+            show_screen(await observe(folder), folder, PROFILES[loaded.profile])
             say("Ctrl-C stops everything")
 
         await _supervise(folder, lock, loaded, board, greet)
@@ -224,6 +248,19 @@ def _be_supervisor(folder: Home, lock: IO[bytes], loaded: Settings, writing: int
         code = 1
     sys.stderr.flush()
     os._exit(code)
+
+
+def _change_profile(folder: Home, loaded: Settings, profile: Profile, *, running: bool) -> Settings:
+    """Remember another profile in the home, which must not run and must be able to have it."""
+    if running:
+        raise OperatorError(
+            problem=f"SecureCart runs from {folder.path} with the profile {loaded.profile}; stop it with `securecart down`, "
+            f"then `securecart up --profile {profile}`."
+        )
+    changed = msgspec.structs.replace(loaded, profile=profile)
+    plan(folder, changed)  # refuses what cannot be
+    folder.remember({"profile": profile})
+    return changed
 
 
 def _lock_or_wait(folder: Home) -> IO[bytes] | None:

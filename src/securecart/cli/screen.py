@@ -16,7 +16,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from securecart.engines import EngineStatus, Home, HomeStatus, Step
+from securecart.engines import EngineStatus, Home, HomeStatus, Step, address_of
 from securecart.settings import Settings
 
 __all__ = ["Board", "engines_table", "err", "out", "say", "show_screen", "show_status"]
@@ -71,7 +71,7 @@ def say(sentence: str) -> None:
     err.print(f"  {sentence}", soft_wrap=True, markup=False)
 
 
-def show_screen(seen: HomeStatus, home: Home) -> None:
+def show_screen(seen: HomeStatus, home: Home, profile: str) -> None:
     """Where everything is, what runs, and what to try next."""
     written = home.settings()
     web = written.get("web_url", "")
@@ -79,6 +79,7 @@ def show_screen(seen: HomeStatus, home: Home) -> None:
         ("The shop", web),
         ("API docs", f"{web}/api/docs"),
         ("Home", f"{home.path}  (data, logs, settings.json with the secrets)"),
+        ("Profile", profile),
     ]
     program = "securecart" if shutil.which("securecart") else os.path.relpath(sys.argv[0])
     there = "" if home.path == Settings().home_path else f" --home {home.path}"
@@ -88,10 +89,10 @@ def show_screen(seen: HomeStatus, home: Home) -> None:
         (f"{program} bench lookup{there}", "how fast it is, beside its own limit"),
         (f"{program} down{there}", "stop everything; the data stays"),
     ]
-    database = next((engine for engine in seen.engines if engine.name == "postgres" and engine.pid), None)
-    if database is not None:
-        port = database.address.rpartition(":")[2]
-        psql = f"PGPASSFILE={home.run() / 'pgpass'} psql -h 127.0.0.1 -p {port} -U securecart_app securecart"
+    if any(engine.pid and engine.name.partition("-")[0] in {"postgres", "patroni"} for engine in seen.engines):
+        hosts = address_of(str(written.get("postgres_url", "")))
+        query = "?target_session_attrs=read-write" if "," in hosts else ""
+        psql = f"PGPASSFILE={home.run() / 'pgpass'} psql 'postgresql://securecart_app@{hosts}/securecart{query}'"
         tries.insert(-1, (psql, "look into the database"))
     show_status(seen)
     if out.is_terminal:
@@ -116,6 +117,7 @@ def show_status(seen: HomeStatus) -> None:
             engine.version,
             engine.address,
             _health(engine),
+            engine.role,
             f"pid {engine.pid or '-'}",
             _mebibytes(engine.memory),
         )
@@ -126,12 +128,21 @@ def show_status(seen: HomeStatus) -> None:
 def engines_table(seen: HomeStatus) -> Table:
     """The engines, one a row."""
     table = Table(
-        "Engine", "Version", "Address", "Health", "Process", title=f"{_mebibytes(seen.memory)} in all", title_justify="left"
+        "Engine",
+        "Version",
+        "Address",
+        "Health",
+        "Role",
+        "Process",
+        title=f"{_mebibytes(seen.memory)} in all",
+        title_justify="left",
     )
     table.add_column("Memory", justify="right")
     for engine in seen.engines:
         health = Text(_health(engine), style="green" if engine.healthy else "red")
-        table.add_row(engine.name, engine.version, engine.address, health, str(engine.pid or ""), _mebibytes(engine.memory))
+        table.add_row(
+            engine.name, engine.version, engine.address, health, engine.role, str(engine.pid or ""), _mebibytes(engine.memory)
+        )
     return table
 
 

@@ -7,6 +7,7 @@ folder, and everything listens on loopback only.
 
 from securecart.engines.home import Home
 from securecart.engines.observe import EngineStatus, HomeStatus, observe
+from securecart.engines.process import address_of
 from securecart.engines.supervisor import Step, Supervisor, plan, shop_processes, stop_running, stores, supervisor_of
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "HomeStatus",
     "Step",
     "Supervisor",
+    "address_of",
     "observe",
     "plan",
     "shop_processes",

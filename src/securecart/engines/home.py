@@ -6,7 +6,7 @@ ports.json      ports kept for the next start
 lock            held by the supervisor as long as it lives
 data/ENGINE     what an engine keeps
 logs/ENGINE.log what an engine says
-run/            sockets, password files and counters of the running processes
+run/            sockets, password files and counters of the running processes; held-ENGINE: leave it down when it is dead
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ __all__ = ["Home", "RunningEngine", "State"]
 
 NEEDED_MB = 500
 LOG_BYTES_MAX = 16 * 1024 * 1024
+HELD = "held-"
 # Below the range from which Linux takes the ports of outgoing connections: a kept port is still free the next time.
 PORTS = range(20_000, 30_000)
 
@@ -121,10 +122,10 @@ class Home:
             path.replace(path.with_suffix(".log.1"))
         return path
 
-    def port(self, engine: str, wanted: int = 0) -> int:
+    def port(self, engine: str, wanted: int = 0, *, settable: bool = True) -> int:
         """The engine's port: the wanted one, else the one it had last time, else a free one that is kept.
 
-        `PortTaken` when another program listens on the wanted or remembered port.
+        `PortTaken` when another program listens on the wanted or remembered port. One that is not `settable` stays.
         """
         kept: dict[str, int] = self._read("ports.json", {})
         port = wanted or kept.get(engine, 0)
@@ -133,10 +134,27 @@ class Home:
             port = _free_port(set(kept.values()))
         elif (problem := _problem_of(port)) == errno.EACCES:
             raise OperatorError(problem=f"Port {port} of {engine} is for root only; choose one above 1023 with {setting}=PORT.")
+        elif problem and not settable:
+            raise OperatorError(
+                problem=f"Port {port} of {engine} is taken by another program; stop that program. The nodes of the database "
+                "know each other by their ports, so these do not change."
+            )
         elif problem:
             raise PortTaken(port=port, engine=engine, setting=setting)
         self._write("ports.json", {**kept, engine: port})
         return port
+
+    def hold(self, label: str) -> None:
+        """Have the supervisor leave this engine down once it is dead, until it is released or the home starts anew."""
+        self._hold(label).touch()
+
+    def release(self, label: str) -> None:
+        """Have the supervisor bring the engine back if it is dead."""
+        self._hold(label).unlink(missing_ok=True)
+
+    def held(self) -> frozenset[str]:
+        """The labels of the engines that are held."""
+        return frozenset(file.name.removeprefix(HELD) for file in self.run().glob(f"{HELD}*"))
 
     def secret(self, name: str) -> str:
         """A random secret that is made once and kept."""
@@ -176,6 +194,9 @@ class Home:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
         scratch.replace(path)
+
+    def _hold(self, label: str) -> Path:
+        return self.run() / f"{HELD}{label}"
 
     def _free_mb(self) -> int:
         there = next(folder for folder in (self.path, *self.path.parents) if folder.exists())

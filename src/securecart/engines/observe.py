@@ -18,7 +18,10 @@ __all__ = ["EngineStatus", "HomeStatus", "observe"]
 
 
 class EngineStatus(Struct, frozen=True):
-    """One engine as it is now; memory in bytes, shared pages counted in proportion. Pid 0: not our process."""
+    """One engine as it is now; memory in bytes, shared pages counted in proportion. Pid 0: not our process.
+
+    `role` says in words what it is among several of its kind; empty where it is the only one.
+    """
 
     name: str
     version: str
@@ -26,6 +29,7 @@ class EngineStatus(Struct, frozen=True):
     healthy: bool
     pid: int
     memory: int
+    role: str = ""
 
 
 class HomeStatus(Struct, frozen=True):
@@ -45,9 +49,10 @@ async def observe(home: Home) -> HomeStatus:
     state = home.state()
     supervisor = supervisor_of(home)
     written = home.settings()
-    seen = await asyncio.gather(*(_look_at(engine, written) for engine in state.engines)) if state else []
+    seen = await asyncio.gather(*(_look_at(home, engine, written) for engine in state.engines)) if state else []
     down = [name for name in (state.planned if state else ()) if name not in {engine.name for engine in seen}]
-    engines = [*seen, *(EngineStatus(name, version="", address="", healthy=False, pid=0, memory=0) for name in down)]
+    held = home.held()
+    engines = [*seen, *(_missing(name, held=name in held) for name in down)]
     ready = state is not None and supervisor is not None and state.ready
     return HomeStatus(
         home=str(home.path),
@@ -60,9 +65,14 @@ async def observe(home: Home) -> HomeStatus:
     )
 
 
-async def _look_at(engine: RunningEngine, written: Mapping[str, Any]) -> EngineStatus:
+def _missing(name: str, *, held: bool) -> EngineStatus:
+    role = "held" if held else ""
+    return EngineStatus(name, version="", address="", healthy=False, pid=0, memory=0, role=role)
+
+
+async def _look_at(home: Home, engine: RunningEngine, written: Mapping[str, Any]) -> EngineStatus:
     kind = KINDS[engine.name.partition("-")[0]]
-    url = str(written.get(kind.url_setting, ""))
+    url = kind.address_in(written, engine.name)
     process = process_of(engine.pid, engine.born) if engine.pid else None
     could_answer = process is not None or engine.pid == 0
     return EngineStatus(
@@ -71,7 +81,8 @@ async def _look_at(engine: RunningEngine, written: Mapping[str, Any]) -> EngineS
         address=address_of(url),
         healthy=could_answer and await kind.look(url) is not None,
         pid=engine.pid,
-        memory=_family_memory(process) if process else 0,
+        memory=sum(_family_memory(one) for one in (process, *kind.beside(home, engine.name)) if one is not None),
+        role=await kind.describe(url) if could_answer else "",
     )
 
 

@@ -10,8 +10,8 @@ import signal
 import subprocess
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import IO, Any, ClassVar
 from urllib.parse import urlsplit
 
 import psutil
@@ -56,6 +56,29 @@ class Engine(ABC):
     @abstractmethod
     async def look(url: str) -> str | None:
         """The version of the engine at this address (empty when it does not tell), or None when it cannot be used."""
+
+    @classmethod
+    def address_in(cls, written: Mapping[str, Any], label: str) -> str:
+        """The engine's address, as a home's settings have it."""
+        del label  # matters where several of a kind have an address each
+        return str(written.get(cls.url_setting, ""))
+
+    @classmethod
+    async def describe(cls, url: str) -> str:
+        """What else there is to say of the engine at this address: a few words, or none."""
+        del url
+        return ""
+
+    @classmethod
+    def beside(cls, home: Home, label: str) -> Sequence[psutil.Process]:
+        """Processes of the engine that are not its child's descendants."""
+        del home, label
+        return ()
+
+    @classmethod
+    async def clear(cls, home: Home, label: str) -> None:
+        """End what a killed process of this engine left behind; most leave nothing."""
+        del home, label
 
     def connections(self) -> dict[str, str]:
         """The settings under which the rest of the shop finds this engine."""
@@ -104,8 +127,7 @@ class Engine(ABC):
     def spawn(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
         """Start the child in a session of its own, so that Ctrl-C reaches only the supervisor."""
         self.home.log(self.label)
-        with self.log.open("ab") as log:
-            self._said_before = log.tell()
+        with self.saying() as log:
             try:
                 self._child = subprocess.Popen(
                     command,
@@ -118,6 +140,13 @@ class Engine(ABC):
                 )
             except OSError as error:
                 raise EngineFailed(engine=self.label, why=f"{command[0]}: {error.strerror}", log=str(self.log)) from error
+
+    @contextlib.contextmanager
+    def saying(self) -> Iterator[IO[bytes]]:
+        """The open log for a program to write into; what it says from here on explains a failure."""
+        with self.log.open("ab") as log:
+            self._said_before = log.tell()
+            yield log
 
     def failure(self) -> OperatorError:
         """Why the process ended: the last telling line that it logged since it was started."""
@@ -185,9 +214,8 @@ def gone(process: psutil.Process) -> bool:
 
 
 def address_of(url: str) -> str:
-    """Host and port of an address, without the secrets in it."""
-    parts = urlsplit(url)
-    return f"{parts.hostname or ''}:{parts.port}" if parts.port else parts.hostname or ""
+    """Host and port of an address, without the secrets in it; with commas where it names several."""
+    return urlsplit(url).netloc.rpartition("@")[2]
 
 
 async def http_status(url: str) -> int:

@@ -22,6 +22,7 @@ from securecart.engines.dynamodb import DynamoDB
 from securecart.engines.elsewhere import Elsewhere
 from securecart.engines.gateway import Gateway
 from securecart.engines.home import Home, State
+from securecart.engines.patroni import PatroniNode, patroni_nodes, was_cluster
 from securecart.engines.postgres import Postgres
 from securecart.engines.process import Engine, process_of, stop_process
 from securecart.engines.valkey import Valkey
@@ -38,7 +39,8 @@ PAUSE_AFTER_DEATH_S = 0.5
 STOP_WITHIN_S = 75
 STORES: tuple[type[Engine], ...] = (Postgres, Valkey, DynamoDB, Gateway)
 SHOP: tuple[type[Engine], ...] = (Web, Worker)
-KINDS = {kind.name: kind for kind in STORES + SHOP}
+NODES: tuple[type[Engine], ...] = (PatroniNode,)
+KINDS = {kind.name: kind for kind in STORES + NODES + SHOP}
 
 
 class Step(Struct, frozen=True):
@@ -54,7 +56,7 @@ Report = Callable[[Step], None]
 
 
 def plan(home: Home, settings: Settings) -> list[Stage]:
-    """What to run, in stages: the stores, then the shop."""
+    """What to run, in stages: the stores, then the shop; the setting `profile` says on how many nodes."""
     return [stores(home, settings), shop_processes(home, settings)]
 
 
@@ -62,7 +64,20 @@ def stores(home: Home, settings: Settings) -> Stage:
     """The stores, and the sandbox where it takes the money; one that the environment points at runs elsewhere."""
     given = settings_table.from_environment()
     kinds = [kind for kind in STORES if kind is not Gateway or settings.gateway == "sandbox"]
-    return [Elsewhere(home, settings, kind) if given.get(kind.url_setting) else kind(home, settings) for kind in kinds]
+    engines: list[Engine] = []
+    for kind in kinds:
+        if given.get(kind.url_setting):
+            engines.append(Elsewhere(home, settings, kind))
+        elif kind is Postgres and settings.profile != "single":
+            engines += patroni_nodes(home, settings)
+        else:
+            engines.append(kind(home, settings))
+    if any(isinstance(engine, Postgres) for engine in engines) and was_cluster(home):
+        raise OperatorError(
+            problem=f"The database in {home.path} runs on several nodes, and any of them may hold the newest data; "
+            "start it with `securecart up --profile ha`. docs/topologies.md says how to move it to a single node."
+        )
+    return engines
 
 
 def shop_processes(home: Home, settings: Settings) -> Stage:
@@ -83,6 +98,7 @@ class Supervisor:
         self._ready = False
         self._deaths: dict[str, deque[float]] = {}
         self._reviving: dict[str, asyncio.Task[None]] = {}
+        self._left_down: set[str] = set()
         self._lock: IO[bytes] | None = None
 
     async def start(self, lock: IO[bytes]) -> None:
@@ -90,6 +106,8 @@ class Supervisor:
         self._lock = lock  # the open file is the lock: it is free when this process ends, however it ends
         await _stop_leftovers(self.home, self._report)
         self.home.forget_metrics()
+        for label in self.home.held():
+            self.home.release(label)
         self._write_down()
         try:
             for engine in self._engines():
@@ -115,10 +133,10 @@ class Supervisor:
         await self._start_stage(stage)
 
     async def watch(self, stopping: asyncio.Event) -> None:
-        """Bring back engines that die, until `stopping` is set."""
+        """Bring back engines that die and are not held, until `stopping` is set."""
         while not stopping.is_set():
             for engine in self._engines():
-                if engine.died() and engine.label not in self._reviving:
+                if engine.died() and engine.label not in self._reviving and not self._is_held(engine):
                     task = asyncio.create_task(self._revive(engine))
                     self._reviving[engine.label] = task
                     task.add_done_callback(lambda _, label=engine.label: self._reviving.pop(label))  # type: ignore[misc]
@@ -156,6 +174,16 @@ class Supervisor:
         self.home.remember(engine.connections())
         self._write_down()
         self._report(Step(engine.label, f"{engine.version} ready after {time.monotonic() - began:.1f} s".strip(), done=True))
+
+    def _is_held(self, engine: Engine) -> bool:
+        held = engine.label in self.home.held()
+        if held and engine.label not in self._left_down:
+            self._report(Step(engine.label, "is down and held: it stays down until it is released", done=True))
+            self._left_down.add(engine.label)
+            self._write_down()
+        elif not held:
+            self._left_down.discard(engine.label)
+        return held
 
     async def _revive(self, engine: Engine) -> None:
         deaths = self._deaths.setdefault(engine.label, deque(maxlen=DEATHS_MAX))
@@ -208,6 +236,9 @@ async def _stop_leftovers(home: Home, report: Report) -> bool:
         kind = KINDS[engine.name.partition("-")[0]]
         report(Step(engine.name, "stopping what a killed supervisor left behind"))
         await stop_process(engine.pid, engine.born, kind.stop_signal, kind.stop_within_s)
+    for label in {*state.planned, *(engine.name for engine in state.engines)}:
+        if (known := KINDS.get(label.partition("-")[0])) is not None:
+            await known.clear(home, label)
     home.write_state(None)
     return bool(found)
 

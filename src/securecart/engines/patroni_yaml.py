@@ -1,0 +1,142 @@
+"""What a node's Patroni is told: its neighbours, where the leader is agreed on, and how PostgreSQL is to run.
+
+What all nodes must agree on (`dynamic`) is kept by the cluster itself and sent to it again at each start; the rest is the
+node's own. Written as JSON, which is YAML too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+
+from securecart.engines.home import Home
+from securecart.engines.patroni_rest import ACCOUNT
+from securecart.engines.postgres import CONFIGURATION
+from securecart.engines.postgres_roles import REPLICATION, REWIND, SUPERUSER, Roles
+from securecart.errors import BadInput
+
+__all__ = ["LEASE_S", "SCOPE", "Folders", "Neighbour", "configuration", "dynamic"]
+
+SCOPE = "securecart"
+FOUNDER = "patroni-1"
+# The writer's lease: who has not renewed it for so long is no writer any more. Patroni allows no less.
+LEASE_S = 20
+
+# What replication needs beside CONFIGURATION. A node that is frozen or cut off is noticed within 5 seconds; a slot keeps
+# at most 2 GB of log for a node that is away, and a node that missed more is copied anew.
+REPLICATED = {
+    "wal_level": "replica",
+    "hot_standby": "on",
+    "wal_log_hints": "on",
+    "max_wal_senders": "10",
+    "max_replication_slots": "10",
+    "wal_keep_size": "256MB",
+    "max_slot_wal_keep_size": "2GB",
+    "wal_sender_timeout": "5s",
+    "wal_receiver_timeout": "5s",
+    "wal_receiver_status_interval": "1s",
+    "wal_retrieve_retry_interval": "500ms",
+    "tcp_keepalives_idle": "3",
+    "tcp_keepalives_interval": "1",
+    "tcp_keepalives_count": "3",
+    "hot_standby_feedback": "on",
+    "max_standby_streaming_delay": "3s",
+    "restart_after_crash": "off",  # Patroni decides what follows a crash: another node takes over
+}
+
+
+class Neighbour(Struct, frozen=True):
+    """A node as the others reach it: PostgreSQL, Patroni's REST interface, Raft."""
+
+    label: str
+    port: int
+    rest_port: int
+    raft_port: int
+
+
+class Folders(Struct, frozen=True):
+    """Where a node's data, PostgreSQL's programs and its Unix socket are; no socket where that is empty."""
+
+    data: Path
+    programs: Path
+    sockets: str
+
+
+def dynamic() -> dict[str, Any]:
+    """What all nodes agree on.
+
+    A commit is acknowledged when two nodes have it, always (`synchronous_mode_strict`): without a second node there are
+    no writes. A writer whose PostgreSQL crashed hands over at once (`primary_start_timeout` 0).
+    """
+    parameters = {**CONFIGURATION, **REPLICATED}
+    parameters.pop("listen_addresses")  # each node's own
+    return {
+        "ttl": LEASE_S,
+        "loop_wait": 1,
+        "retry_timeout": 3,
+        "primary_start_timeout": 0,
+        "synchronous_mode": True,
+        "synchronous_mode_strict": True,
+        "check_timeline": True,
+        "postgresql": {"use_pg_rewind": True, "use_slots": True, "parameters": parameters},
+    }
+
+
+def configuration(roles: Roles, me: Neighbour, others: Sequence[Neighbour], folders: Folders, *, store: str) -> dict[str, Any]:
+    """Everything for one node; `store` is where the leader is agreed on, empty for Raft among the nodes."""
+    home = roles.home
+    return {
+        "scope": SCOPE,
+        "name": me.label,
+        "restapi": {
+            "listen": f"127.0.0.1:{me.rest_port}",
+            "connect_address": f"127.0.0.1:{me.rest_port}",
+            "authentication": {"username": ACCOUNT, "password": home.secret("patroni_secret")},
+        },
+        **_agreement(home, me, others, store),
+        # Only the node that has data may begin a cluster: another one would make an empty one of its own.
+        **({"bootstrap": {"dcs": dynamic()}} if me.label == FOUNDER else {}),
+        "postgresql": {
+            "listen": f"127.0.0.1:{me.port}",
+            "connect_address": f"127.0.0.1:{me.port}",
+            "data_dir": str(folders.data),
+            "bin_dir": str(folders.programs),
+            "pgpass": str(home.run() / f"{me.label}.pgpass"),
+            "authentication": {
+                name: {"username": role, "password": roles.password(role)}
+                for name, role in (("superuser", SUPERUSER), ("replication", REPLICATION), ("rewind", REWIND))
+            },
+            "parameters": {"unix_socket_directories": folders.sockets},
+            "pg_hba": [
+                "local all all scram-sha-256",
+                "host all all 127.0.0.1/32 scram-sha-256",
+                f"host replication {REPLICATION} 127.0.0.1/32 scram-sha-256",
+            ],
+            "basebackup": [{"checkpoint": "fast"}],
+            # The leader's key is there a moment before the leader takes writes, and a copy begun in between fails and is
+            # tried again only 5 seconds later. The first method does nothing but wait, and leaves the work to the second.
+            "create_replica_methods": ["pause", "basebackup"],
+            "pause": {"command": "/bin/sh -c 'sleep 0.7; exit 1'", "no_params": True, "keep_data": True},
+        },
+    }
+
+
+def _agreement(home: Home, me: Neighbour, others: Sequence[Neighbour], store: str) -> dict[str, Any]:
+    if not store:
+        return {
+            "raft": {
+                "data_dir": str(home.path / "data" / "raft" / me.label),
+                "self_addr": f"127.0.0.1:{me.raft_port}",
+                "partner_addrs": [f"127.0.0.1:{other.raft_port}" for other in others],
+                "password": home.secret("raft_secret"),
+            }
+        }
+    parts = urlsplit(store)
+    if parts.scheme != "etcd" or not parts.netloc:
+        raise BadInput(field="cluster_store", problem="Setting SECURECART_CLUSTER_STORE: give it as etcd://host:port.")
+    # One etcd serves many homes: each has a place of its own, named at its first start.
+    return {"etcd3": {"hosts": parts.netloc.rpartition("@")[2]}, "namespace": f"/securecart/{home.secret('cluster_name')}/"}
