@@ -7,9 +7,9 @@ import logging
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Protocol, TypeVar
 
 import msgspec
 import typer
@@ -17,14 +17,28 @@ import uvloop
 
 from securecart import drills, settings
 from securecart.cli.engines import JsonOption
+from securecart.cli.failover import missed, title, told
 from securecart.cli.promises import verdict
 from securecart.cli.screen import out, say
 from securecart.engines import Step
 from securecart.errors import BadInput
+from securecart.settings import Settings
 
 __all__ = ["app"]
 
 INTERRUPTED = 130
+
+
+class Outcome(Protocol):
+    """What every drill ends with."""
+
+    @property
+    def kept(self) -> bool:
+        """Whether every promise was kept."""
+
+
+Held = TypeVar("Held", bound=Outcome)
+Drill = Callable[[Settings], Coroutine[Any, Any, Held]]
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="rich")
 
@@ -61,12 +75,11 @@ def crash(
     plan = drills.CrashPlan(rounds, seed or secrets.randbelow(10**6) + 1, tuple(kill or drills.KINDS), shoppers, seconds)
     show = say if as_json else functools.partial(out.print, soft_wrap=True)
     say(f"seed {plan.seed}")
-    logging.getLogger("asyncpg").setLevel(logging.CRITICAL)  # its pools lament each death of PostgreSQL, which is no news here
-    try:
-        found = _drill_own_shop(plan, show, keep=keep) if home is None else _drill(home, plan, show)
-    except KeyboardInterrupt:
-        say("interrupted; everything is stopped" if home is None else "interrupted; the shop runs on")
-        raise typer.Exit(INTERRUPTED) from None
+
+    async def hold(loaded: Settings) -> drills.Verdict:
+        return await drills.drill_crash(loaded, plan, tell=lambda one: show(_line(one)))
+
+    found = _run(hold, home=home, keep=keep, profile="single")
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
     else:
@@ -76,17 +89,62 @@ def crash(
         raise typer.Exit(1)
 
 
-def _drill(home: str, plan: drills.CrashPlan, show: Callable[[str], None]) -> drills.Verdict:
-    return uvloop.run(drills.drill_crash(settings.load(home), plan, tell=lambda one: show(_line(one))))
+@app.command("failover")
+def failover(
+    mode: Annotated[str, typer.Option(help=f"What happens to the node that leads: {', '.join(drills.MODES)}.")] = "crash",
+    seed: Annotated[int, typer.Option(help="Decides who buys what and who reads which page; 0: a new one each time.")] = 0,
+    shoppers: Annotated[int, typer.Option(min=1, max=256, help="Shoppers at the same time.")] = 16,
+    picture: Annotated[Path | None, typer.Option(help="Write the chart to this SVG file too.")] = None,
+    home: Annotated[
+        str | None, typer.Option("--home", help="Drill the shop that runs from this folder, which is changed by it.")
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the drill's own home when a promise broke, and say where.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Take the leading PostgreSQL node away under load; exit code 1 when a promise was broken or a goal missed.
+
+    Without --home it starts a shop with three nodes in a folder of its own, and removes it afterwards. crash: kill -9 of
+    PostgreSQL. node: kill -9 of everything on the node. freeze: its processes are stopped for longer than its lease, then
+    thawed. switchover: planned.
+    """
+    if mode not in drills.MODES:
+        raise BadInput(field="mode", problem=f"There is no mode {mode!r}; choose from {', '.join(drills.MODES)}.")
+    plan = drills.FailoverPlan(mode, seed or secrets.randbelow(10**6) + 1, shoppers)
+    say(f"seed {plan.seed}")
+    found = _run(lambda loaded: drills.drill_failover(loaded, plan, tell=say), home=home, keep=keep, profile="ha")
+    if picture is not None:
+        picture.write_text(drills.draw_svg(found.chart, found.timeline, title=title(found)), encoding="utf-8")
+        say(f"the chart is in {picture}")
+    if as_json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
+    else:
+        out.print(drills.draw_text(found.chart), markup=False, soft_wrap=True)
+        out.print(told(found), markup=False, soft_wrap=True)
+    for sentence in missed(found):
+        say(sentence)
+    if not (found.kept and found.met):
+        raise typer.Exit(1)
 
 
-def _drill_own_shop(plan: drills.CrashPlan, show: Callable[[str], None], *, keep: bool) -> drills.Verdict:
+def _run(hold: Drill[Held], *, home: str | None, keep: bool, profile: str) -> Held:
+    """Hold a drill on the shop that runs from `home`, or on one of its own; `typer.Exit` when it is interrupted."""
+    logging.getLogger("asyncpg").setLevel(logging.CRITICAL)  # its pools lament each death of PostgreSQL, which is no news here
+    try:
+        if home is not None:
+            return uvloop.run(hold(settings.load(home)))
+        return _run_on_own_shop(hold, keep=keep, profile=profile)
+    except KeyboardInterrupt:
+        say("interrupted; everything is stopped" if home is None else "interrupted; the shop runs on")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _run_on_own_shop(hold: Drill[Held], *, keep: bool, profile: str) -> Held:
     folder = Path(tempfile.mkdtemp(prefix="securecart-drill-"))
     say(f"the drill's own shop is in {folder}")
 
-    async def run() -> drills.Verdict:
-        async with drills.own_shop(folder, _report) as loaded:
-            return await drills.drill_crash(loaded, plan, tell=lambda one: show(_line(one)))
+    async def run() -> Held:
+        async with drills.own_shop(folder, _report, profile=profile) as loaded:
+            return await hold(loaded)
 
     try:
         found = uvloop.run(run())

@@ -2,12 +2,31 @@
 
 Owns no table. The crash drill (`crash`) runs a whole shop from a home of its own (`own_shop`), lets shoppers buy through
 the HTTP door (`crowd`), kills one of its processes at a random moment (`kills`), and holds the databases against what
-the shoppers were told (`securecart.promises`). What shoppers and `readers` of pages got is noted on a `timeline`.
+the shoppers were told (`securecart.promises`). The failover drill (`failover`) does one of its `deeds` to the node that
+leads; what shoppers and `readers` of pages got is noted on a `timeline` and drawn as a `chart`, and a `witness` of its own
+asks the nodes who leads.
 """
 
+from securecart.drills.chart import draw_svg, draw_text
 from securecart.drills.crash import drill_crash
+from securecart.drills.deeds import MODES, Mode
+from securecart.drills.failover import FailoverPlan, FailoverVerdict, drill_failover
 from securecart.drills.kills import KINDS
 from securecart.drills.model import CrashPlan, Round, Verdict
 from securecart.drills.own_shop import own_shop
 
-__all__ = ["KINDS", "CrashPlan", "Round", "Verdict", "drill_crash", "own_shop"]
+__all__ = [
+    "KINDS",
+    "MODES",
+    "CrashPlan",
+    "FailoverPlan",
+    "FailoverVerdict",
+    "Mode",
+    "Round",
+    "Verdict",
+    "draw_svg",
+    "draw_text",
+    "drill_crash",
+    "drill_failover",
+    "own_shop",
+]

@@ -22,7 +22,7 @@ HASTE = {"web_processes": 2, "gateway_timeout_s": 1.5, "reservation_seconds": 3,
 
 
 @asynccontextmanager
-async def own_shop(folder: Path, report: Callable[[Step], None]) -> AsyncIterator[Settings]:
+async def own_shop(folder: Path, report: Callable[[Step], None], *, profile: str = "single") -> AsyncIterator[Settings]:
     """The settings of a shop that runs from `folder` for as long as the block does; its dead processes come back.
 
     `OperatorError` when the environment points at somebody's servers, `DrillFailed` when another shop runs from there.
@@ -33,7 +33,7 @@ async def own_shop(folder: Path, report: Callable[[Step], None]) -> AsyncIterato
         raise OperatorError(problem=f"A drill is for engines of its own; unset {name}, which points at another server.")
     home = Home(folder)
     home.prepare()
-    home.remember(HASTE)
+    home.remember({**HASTE, "profile": profile})
     lock = home.lock()
     if lock is None:
         raise DrillFailed(why=f"another shop runs from {folder}; give it with --home to drill that one")

@@ -53,11 +53,17 @@ class Timeline:
 
     def longest_without(self, kind: str, what: str | None = None, *, since: float, until: float) -> float:
         """The longest time in these moments in which nobody got it, in seconds."""
-        return max(self._breaks(kind, what, since, until))
+        begin, end = self.longest_break(kind, what, since=since, until=until)
+        return end - begin
+
+    def longest_break(self, kind: str, what: str | None = None, *, since: float, until: float) -> tuple[float, float]:
+        """The two moments between which nobody got it for the longest time."""
+        return max(self._breaks(kind, what, since, until), key=lambda one: one[1] - one[0])
 
     def total_without(self, kind: str, what: str | None = None, *, since: float, until: float) -> float:
         """All breaks in these moments that last longer than `UNNOTICED_S`, each with its whole length, in seconds."""
-        return sum(length for length in self._breaks(kind, what, since, until) if length > UNNOTICED_S)
+        lengths = [end - begin for begin, end in self._breaks(kind, what, since, until)]
+        return sum(length for length in lengths if length > UNNOTICED_S)
 
     def counts(self, kind: str, *, since: float, until: float) -> list[int]:
         """How many got it in each tenth of a second from `since` on."""
@@ -66,9 +72,9 @@ class Timeline:
             bins[min(int((at - since) / BIN_S), len(bins) - 1)] += 1
         return bins
 
-    def _breaks(self, kind: str, what: str | None, since: float, until: float) -> list[float]:
+    def _breaks(self, kind: str, what: str | None, since: float, until: float) -> list[tuple[float, float]]:
         moments = [since, *_between(self._successes, kind, what, since, until), max(until, since)]
-        return [later - earlier for earlier, later in itertools.pairwise(moments)]
+        return list(itertools.pairwise(moments))
 
 
 def _between(moments: Moments, kind: str, what: str | None, since: float, until: float) -> list[float]:
