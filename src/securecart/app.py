@@ -44,7 +44,8 @@ async def open_shop(settings: Settings) -> AsyncIterator[Shop]:
         stack.push_async_callback(database.close)
         tables = await dynamodb.connect(settings.dynamodb_url, region=settings.dynamodb_region, prefix=settings.dynamodb_prefix)
         stack.push_async_callback(tables.close)
-        memory = cache.connect(settings.valkey_url)
+        # whatever is not in the cache is loaded with half of the connections; the others are for who buys
+        memory = cache.connect(settings.valkey_url, loads_at_once=max(1, settings.postgres_pool // 2))
         stack.push_async_callback(memory.close)
         gateway = payments.connect(settings)
         stack.push_async_callback(gateway.close)

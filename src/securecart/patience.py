@@ -30,6 +30,7 @@ __all__ = [
     "POSTGRES",
     "POSTGRES_LOCK",
     "POSTGRES_LONG",
+    "READER",
     "TABLE",
     "WEB_READS",
     "Breaker",
@@ -89,6 +90,7 @@ DYNAMODB_LEFT_OUT = Patience(
 CACHE = Patience("cache", connect_s=0.25, answer_s=0.25, open_after=1, open_for_s=0.5)
 GATEWAY = Patience("card gateway", connect_s=1.0, answer_s=5.0, tries=2, retry_for_s=1.0, pause_s=0.1, pause_max_s=0.5)
 GATEWAY_BOOK = Patience("card gateway, a page of its whole book", answer_s=30.0)
+READER = Patience("a reader of the event log, at a fact that fails", tries=3, pause_s=0.2, pause_max_s=5.0)
 WEB_READS = Patience("a page or a GET caught by a dying store", tries=8, retry_for_s=1.0, pause_s=0.05, pause_max_s=0.3)
 
 TABLE = (
@@ -101,6 +103,7 @@ TABLE = (
     CACHE,
     GATEWAY,
     GATEWAY_BOOK,
+    READER,
     WEB_READS,
 )
 
@@ -152,15 +155,19 @@ class Breaker:
 
     def __init__(self, patience: Patience, look: Callable[[], Awaitable[bool]]) -> None:
         self.patience = patience
-        self.is_open = False
+        self._is_open = False
         self._look = look
         self._missed = 0
         self._heard_at = 0.0
         self._looking: asyncio.Task[None] | None = None
 
+    def is_open(self) -> bool:
+        """Whether the store is left alone at the moment."""
+        return self._is_open
+
     def admit(self) -> None:
         """Nothing while the store is asked; `StoreAway` while it is not."""
-        if self.is_open:
+        if self._is_open:
             raise self.refusal()
 
     def refusal(self) -> StoreAway:
@@ -177,7 +184,7 @@ class Breaker:
         """A call begun at `began` (monotonic) failed; `in_vain` when it waited as long as it may."""
         self._missed += 1
         unheard = in_vain and self._heard_at < began
-        if not self.is_open and (unheard or self._missed >= self.patience.open_after > 0):
+        if not self._is_open and (unheard or self._missed >= self.patience.open_after > 0):
             self._open()
 
     def close(self) -> None:
@@ -188,7 +195,7 @@ class Breaker:
             _open.labels(self.patience.name).dec()
 
     def _open(self) -> None:
-        self.is_open = True
+        self._is_open = True
         log.warning("store does not answer, it is left alone until it does", store=self.patience.name)
         _opened.labels(self.patience.name).inc()
         _open.labels(self.patience.name).inc()
@@ -201,7 +208,7 @@ class Breaker:
             if await self._look():
                 break
         self._looking = None
-        self.is_open = False
+        self._is_open = False
         self.heard()
         _open.labels(self.patience.name).dec()
         log.info("store answers again", store=self.patience.name, away_s=round(time.monotonic() - began, 1))

@@ -65,16 +65,15 @@ async def test_what_a_throttled_table_left_out_is_asked_for_again(shop: Shop, mo
     assert asked == [4, 3, 2, 1]
 
 
-async def test_all_who_ask_hear_at_once_that_the_engine_is_away(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_all_who_ask_hear_at_once_that_the_engine_is_away(shop: Shop) -> None:
     tries: list[Request] = []
 
     async def nobody_answers(request: Request) -> Response:
         tries.append(request)
         raise RequestFailed(ConnectionRefusedError())
 
-    monkeypatch.setattr("securecart.stores.dynamodb.REQUEST_TIMEOUT_S", 0.1)
-    monkeypatch.setattr("securecart.stores.dynamodb.RETRY_FOR_S", 0.1)
     away = DynamoDB(dataclasses.replace(shop.dynamodb.client, http=nobody_answers), shop.dynamodb._session, shop.dynamodb._prefix)
     heard = await asyncio.gather(*(away.get(TABLE, f"guest:{number}") for number in range(6)), return_exceptions=True)
     assert [type(one) for one in heard] == [StoreAway] * 6
     assert tries
+    away.breaker.close()

@@ -14,9 +14,11 @@ from securecart.errors import StoreAway
 from securecart.orders import OrderSummary, history, new_number
 from securecart.orders.history import Entry, Key
 from securecart.orders.history import actions as history_actions
+from securecart.patience import DYNAMODB_LEFT_OUT
 from securecart.stores import dynamodb as dynamodb_store
 
 DAY = date(2001, 2, 3)
+AT_ONCE = msgspec.structs.replace(DYNAMODB_LEFT_OUT, pause_s=0.0001, pause_max_s=0.001)
 NOON = datetime(2001, 2, 3, 12, tzinfo=UTC)
 
 
@@ -107,7 +109,7 @@ async def test_every_key_is_scanned_once(shop: Shop, monkeypatch: pytest.MonkeyP
 
 
 async def test_what_the_engine_had_no_room_for_is_sent_again(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dynamodb_store, "UNPROCESSED_PAUSE_S", 0.001)
+    monkeypatch.setattr(dynamodb_store, "DYNAMODB_LEFT_OUT", AT_ONCE)
     monkeypatch.setattr(shop.dynamodb, "_is_local", False)
     shopper, refused = a_shopper(), []
     send = type(shop.dynamodb.client).send_request
@@ -130,7 +132,7 @@ async def test_what_the_engine_had_no_room_for_is_sent_again(shop: Shop, monkeyp
 
 
 async def test_an_engine_that_never_has_room_is_away(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dynamodb_store, "UNPROCESSED_PAUSE_S", 0.0001)
+    monkeypatch.setattr(dynamodb_store, "DYNAMODB_LEFT_OUT", AT_ONCE)
     monkeypatch.setattr(shop.dynamodb, "_is_local", False)
 
     async def full(_client: object, *, action: str, payload: dict[str, object]) -> dict[str, object]:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 from prometheus_client import REGISTRY
 
@@ -20,6 +21,7 @@ from securecart.events import Event, OrderPlaced, OrderWaits, ProductsChanged, S
 from securecart.inventory import Receipt
 from securecart.orders import Order, OrderSummary, history
 from securecart.orders.history import Entry
+from securecart.patience import READER
 from securecart.readers import Progress, Reader, Stores, looking, rebuilding, running
 from securecart.sessions import Session
 from securecart.stores import cache
@@ -205,7 +207,7 @@ async def test_goods_that_arrive_are_told(shop: Shop) -> None:
 async def test_a_store_that_is_away_is_waited_for_and_nothing_is_skipped(
     shop: Shop, reader: Callable[..., Awaitable[Reader]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(running, "PAUSE_S", 0.001)
+    monkeypatch.setattr(running, "READER", msgspec.structs.replace(READER, pause_s=0.001))
     seen: list[Event] = []
     refusals = 7
 
@@ -229,7 +231,7 @@ async def test_a_store_that_is_away_is_waited_for_and_nothing_is_skipped(
 async def test_a_bad_fact_is_skipped_alone_logged_and_counted(
     shop: Shop, reader: Callable[..., Awaitable[Reader]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(running, "PAUSE_S", 0.001)
+    monkeypatch.setattr(running, "READER", msgspec.structs.replace(READER, pause_s=0.001))
     bad = StockChanged((secrets.token_hex(8),))
     seen: list[Event] = []
 

@@ -114,9 +114,9 @@ async def test_a_breaker_opens_after_failures_in_a_row_and_closes_by_itself() ->
     assert opened() == before + 1
     assert open_now() == 1
     await until(lambda: looks > 1)
-    assert breaker.is_open
+    assert breaker.is_open()
     back.set()
-    await until(lambda: not breaker.is_open)
+    await until(lambda: not breaker.is_open())
     breaker.admit()
     assert open_now() == 0
 

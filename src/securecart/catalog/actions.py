@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
 import asyncpg
 import msgspec
 
+from securecart.catalog.kept import read_through, spread
 from securecart.catalog.model import CachedPage, CategoryNode, PricedItem, Product
 from securecart.errors import NotFound
 from securecart.stores.cache import Cache
@@ -25,7 +26,6 @@ TREE_KEY, TREE_SECONDS = "catalog:categories", 60
 _prices = msgspec.json.Decoder(PricedItem)
 _pages = msgspec.json.Decoder(Product)
 _trees = msgspec.json.Decoder(list[CategoryNode])
-_under_way: dict[str, asyncio.Task[bytes]] = {}
 
 
 async def price(read: Read, skus: Sequence[str], currency: str) -> dict[str, PricedItem]:
@@ -41,10 +41,10 @@ async def price_cached(database: Database, cache: Cache, skus: Sequence[str], cu
     items = {sku: item for sku, raw in zip(wanted, kept, strict=True) if (item := _decoded(_prices, raw)) is not None}
     missing = [sku for sku in wanted if sku not in items]
     if missing:
-        async with database.read() as read:
+        async with cache.loading, database.read() as read:
             fresh = await price(read, missing, currency)
-        encode = msgspec.json.encode
-        puts = (cache.put(price_key(sku, currency), encode(item), seconds=PRICE_SECONDS) for sku, item in fresh.items())
+        encode, seconds = msgspec.json.encode, spread(PRICE_SECONDS)
+        puts = (cache.put(price_key(sku, currency), encode(item), seconds=seconds) for sku, item in fresh.items())
         await asyncio.gather(*puts)
         items |= fresh
     return items
@@ -81,30 +81,6 @@ def cache_keys(slugs: Iterable[str], skus: Iterable[str], currencies: Iterable[s
     """The cache's keys of these pages and prices, in `currencies` and every one that the shop knows."""
     known = {*currencies, *CURRENCIES}
     return [*(page_key(slug) for slug in slugs), *(price_key(sku, currency) for sku in skus for currency in known)]
-
-
-async def read_through(cache: Cache, key: str, seconds: int, load: Callable[[], Awaitable[bytes]]) -> bytes:
-    """The bytes of the cache, or loaded and kept there; many who miss at once in this process share one load."""
-    kept = await cache.get(key)
-    if kept is not None:
-        return kept
-    task = _under_way.get(key)
-    if task is None:
-        task = _under_way[key] = asyncio.create_task(_load(cache, key, seconds, load))
-        task.add_done_callback(lambda done: _finish(key, done))
-    return await asyncio.shield(task)
-
-
-async def _load(cache: Cache, key: str, seconds: int, load: Callable[[], Awaitable[bytes]]) -> bytes:
-    content = await load()
-    await cache.put(key, content, seconds=seconds)
-    return content
-
-
-def _finish(key: str, task: asyncio.Task[bytes]) -> None:
-    del _under_way[key]
-    if not task.cancelled():
-        task.exception()  # those who wait see it; with nobody left to wait it is not worth a warning
 
 
 async def _page(database: Database, slug: str) -> bytes:

@@ -11,10 +11,9 @@ import msgspec
 from msgspec import Struct
 
 from securecart.errors import BadInput, BadSignature, GatewayAway
+from securecart.patience import GATEWAY, repeat
 from securecart.payments.model import Charge, Notice, Refunded
 from securecart.values import Money
-
-CONNECT_TIMEOUT_S = 2.0
 
 
 class Found(Struct, frozen=True):
@@ -31,7 +30,7 @@ class SandboxGateway:
     def __init__(self, url: str, key: str, *, timeout_s: float) -> None:
         self._url = url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
-        self._timeout = aiohttp.ClientTimeout(total=timeout_s, connect=CONNECT_TIMEOUT_S)
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=GATEWAY.connect_s)
         self._session: aiohttp.ClientSession | None = None
 
     async def authorise(self, reference: str, amount: Money, token: str, *, capture: bool) -> Charge:
@@ -81,21 +80,28 @@ class SandboxGateway:
         return msgspec.json.decode(await self._ask("POST", path, body, key=key), type=Charge)
 
     async def _ask(self, method: str, path: str, body: dict[str, Any] | None = None, *, key: str = "") -> bytes:
+        content = None if body is None else msgspec.json.encode(body)
+        headers = {"Idempotency-Key": key} if key else None
+
+        async def send() -> tuple[int, bytes]:
+            async with self._connections().request(method, self._url + path, data=content, headers=headers) as response:
+                return response.status, await response.read()
+
+        try:
+            # a connection that was lost is made anew at once: the key sees to it that money moves once
+            status, answer = await repeat(GATEWAY, aiohttp.ClientConnectionError, send)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise GatewayAway(store="card gateway", retry_after=2) from error
+        if status == HTTPStatus.UNPROCESSABLE_ENTITY:
+            problem = msgspec.json.decode(answer)
+            raise BadInput(field=problem.get("field"), problem=problem.get("detail", "The card gateway refused this."))
+        if status != HTTPStatus.OK:
+            raise GatewayAway(store="card gateway", retry_after=2)
+        return answer
+
+    def _connections(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 timeout=self._timeout, headers=self._headers, connector=aiohttp.TCPConnector(limit=256)
             )
-        content = None if body is None else msgspec.json.encode(body)
-        try:
-            async with self._session.request(
-                method, self._url + path, data=content, headers={"Idempotency-Key": key} if key else None
-            ) as response:
-                answer = await response.read()
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise GatewayAway(store="card gateway", retry_after=2) from error
-        if response.status == HTTPStatus.UNPROCESSABLE_ENTITY:
-            problem = msgspec.json.decode(answer)
-            raise BadInput(field=problem.get("field"), problem=problem.get("detail", "The card gateway refused this."))
-        if response.status != HTTPStatus.OK:
-            raise GatewayAway(store="card gateway", retry_after=2)
-        return answer
+        return self._session

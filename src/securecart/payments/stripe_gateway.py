@@ -20,12 +20,13 @@ import stripe
 from msgspec import Struct
 
 from securecart.errors import BadInput, BadSignature, GatewayAway
+from securecart.patience import GATEWAY
 from securecart.payments.model import Card, Charge, Kind, Notice, Refunded
 from securecart.telemetry import log
 from securecart.values import Money
 
 KEYS_KEPT = timedelta(hours=23)  # Stripe says 24; the hour is for clocks that disagree
-RETRIES = 1  # under the same idempotency key, so a retry moves no money twice
+RETRIES = GATEWAY.tries - 1  # under the same idempotency key, so a retry moves no money twice
 METADATA_LENGTH_MAX = 500
 NOT_NOW = frozenset({"balance_insufficient"})
 NEVER_CREATED = frozenset({"amount_too_small", "amount_too_large"})

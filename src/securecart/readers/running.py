@@ -2,13 +2,14 @@
 
 Each reader is run by one process at a time: the one whose line (a connection of its own) holds the reader's turn. No
 transaction is open while a reader works, so none holds the log's horizon back. A store that is away makes a reader wait
-and try again. A fact that fails for another reason is tried again alone, and after `TRIES` the reader goes on without
+and try again. A fact that fails for another reason is tried again alone, and after a few tries the reader goes on without
 it, with an error in the log and a count in `securecart_reader_skipped_total`: one bad fact must not stop all others.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -18,6 +19,7 @@ from prometheus_client import Counter
 
 from securecart.errors import StoreAway
 from securecart.events import Event
+from securecart.patience import READER
 from securecart.readers.model import Progress, Reader, Stores
 from securecart.readers.table import readers_of
 from securecart.stores.postgres import log as event_log
@@ -32,9 +34,6 @@ LOOK_AGAIN_S = 1.0
 GATHER_S = 0.05
 POLL_S = 0.02
 OFFER_TURN_S = 1.0
-TRIES = 3
-PAUSE_S = 0.2
-PAUSE_MAX_S = 5.0
 
 _facts = Counter("securecart_reader_facts_total", "Facts read from the event log.", ["reader"])
 _batches = Counter("securecart_reader_batches_total", "Batches of facts read from the event log.", ["reader"])
@@ -92,7 +91,7 @@ async def begin(stores: Stores, reader: Reader, progress: Progress = lambda _: N
 
 async def digest(stores: Stores, reader: Reader, facts: Sequence[Event]) -> None:
     """Have the reader take these facts in, however often that has to be tried."""
-    tries, pause_s = 0, PAUSE_S
+    tries, pause_s = 0, READER.pause_s
     while True:
         try:
             await reader.read(stores, facts)
@@ -101,13 +100,13 @@ async def digest(stores: Stores, reader: Reader, facts: Sequence[Event]) -> None
         except Exception:  # noqa: BLE001 - whatever it is, the other facts must go on
             tries += 1
             log.exception("reader failed", reader=reader.name, facts=len(facts), tries=tries)
-            if tries == TRIES:
+            if tries == READER.tries:
                 break
         else:
             return
         _failures.labels(reader.name).inc()
-        await asyncio.sleep(pause_s)
-        pause_s = min(2 * pause_s, PAUSE_MAX_S)
+        await asyncio.sleep(pause_s + random.uniform(0, READER.pause_s))  # noqa: S311 - chance, not secrecy
+        pause_s = min(2 * pause_s, READER.pause_max_s)
     if len(facts) > 1:
         for fact in facts:
             await digest(stores, reader, [fact])

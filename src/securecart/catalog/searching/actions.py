@@ -11,8 +11,8 @@ import asyncpg
 import msgspec
 from msgspec import Meta, Struct
 
-from securecart.catalog.actions import read_through
 from securecart.catalog.importing.words import letters, plain, words
+from securecart.catalog.kept import read_through
 from securecart.catalog.model import (
     LIMIT_MAX,
     CategoryCount,

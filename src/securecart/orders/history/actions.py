@@ -12,10 +12,9 @@ from aiodynamo.expressions import HashKey, RangeKey
 from aiodynamo.models import GlobalSecondaryIndex, KeySchema, KeySpec, KeyType, Projection, ProjectionType, Select
 from aiodynamo.utils import dy2py
 
-from securecart.errors import StoreAway
 from securecart.orders.history.model import DAY_SHARDS, Entry, Key, day_key, entry_of, item_of, key_of
 from securecart.orders.model import OrderSummary
-from securecart.stores.dynamodb import DynamoDB, TableSpec
+from securecart.stores.dynamodb import DynamoDB, LeftOut, TableSpec
 from securecart.stores.postgres import Read, statements_of
 from securecart.values import decode_cursor, encode_cursor
 
@@ -43,8 +42,6 @@ PROJECTED = Select.all_projected_attributes
 NEWEST = 2**63 - 1
 SCAN_ITEMS = 500
 BATCH_GETS = 100
-UNREAD_TRIES = 7
-UNREAD_PAUSE_S = 0.05
 
 
 async def entries(read: Read, order_ids: Sequence[int]) -> list[Entry]:
@@ -121,19 +118,20 @@ async def scan(dynamodb: DynamoDB) -> AsyncIterator[list[Key]]:
 
 
 async def _known(dynamodb: DynamoDB, keys: list[dict[str, Any]]) -> list[Entry]:
-    name, found = dynamodb.name_of(TABLE), []
-    pause_s = UNREAD_PAUSE_S
-    for _ in range(UNREAD_TRIES):
+    name, found, left = dynamodb.name_of(TABLE), list[Entry](), keys
+
+    async def read() -> None:
+        nonlocal left
         async with dynamodb.calls() as client:
-            asked = {"RequestItems": {name: {"Keys": keys, "ConsistentRead": True}}}
+            asked = {"RequestItems": {name: {"Keys": left, "ConsistentRead": True}}}
             answer = await client.send_request(action="BatchGetItem", payload=asked)
-        found += [entry_of(dy2py(item, int)) for item in answer["Responses"].get(name, [])]
-        keys = answer.get("UnprocessedKeys", {}).get(name, {}).get("Keys", [])
-        if not keys:
-            return found
-        await asyncio.sleep(pause_s)
-        pause_s *= 2
-    raise StoreAway(store="cart and session store", retry_after=2)
+        found.extend(entry_of(dy2py(item, int)) for item in answer["Responses"].get(name, []))
+        left = answer.get("UnprocessedKeys", {}).get(name, {}).get("Keys", [])
+        if left:
+            raise LeftOut
+
+    await dynamodb.asking_again(read)
+    return found
 
 
 def _entry(row: asyncpg.Record) -> Entry:

@@ -1,8 +1,8 @@
 """The cache (Valkey or Redis): remembers what is cheap to lose, counts what must be quick.
 
 A cache that is away must never stop a sale. Every call here answers within a fraction of a second: a read
-finds nothing, a write is dropped, a counter counts as zero. After a failure the cache is left alone for a
-second, so that a dead server costs one time-out a second and not one a request.
+finds nothing but what this very process wrote a moment ago, a write goes no further than that, a counter counts as zero.
+After a failure the cache is left alone until it answers again, so that a dead server costs one time-out and not one a request.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from valkey.asyncio import Valkey
 from valkey.exceptions import ValkeyError
 
 from securecart.grouping import Grouped
+from securecart.patience import CACHE, Breaker
+from securecart.stores.cache.spare import Spare
 
 __all__ = ["Cache", "connect"]
 
 T = TypeVar("T")
 
-TIMEOUT_S = 0.25
-PAUSE_AFTER_FAILURE_S = 1.0
 CONNECTIONS_MAX = 32
 KEYS_A_CALL = 1_000
 GROUP_MAX = 500
@@ -35,11 +35,18 @@ _failures = Counter("securecart_cache_failures_total", "Calls that the cache did
 
 
 class Cache:
-    """Bytes by key, each with a time to live in seconds."""
+    """Bytes by key, each with a time to live in seconds.
 
-    def __init__(self, client: Valkey) -> None:
+    `loading` is held by whoever works out what was not found here, and `under_way` is what this process works out now: a
+    lost cache must not send everybody to the database at once, where they would take the connections that checkouts need.
+    """
+
+    def __init__(self, client: Valkey, *, loads_at_once: int = 4) -> None:
+        self.breaker = Breaker(CACHE, self.answers)
+        self.loading = asyncio.Semaphore(loads_at_once)
+        self.under_way: dict[str, asyncio.Task[bytes]] = {}
         self._client = client
-        self._away_until = 0.0
+        self._spare = Spare()
         # the client's pool raises when it is used up, which would look like a dead server; callers queue here instead
         self._turn = asyncio.Semaphore(CONNECTIONS_MAX)
         # a call of the client costs more than all the rest of a look-up, so what is asked at the same time shares one
@@ -52,6 +59,8 @@ class Cache:
 
     async def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
         """The bytes kept under each key, in order, None where there are none."""
+        if self.breaker.is_open():
+            return [self._spare.get(key) for key in keys]
         nothing: list[bytes | None] = [None] * len(keys)
         return await self._ask(lambda: self._client.mget(list(keys)), nothing) if keys else nothing
 
@@ -62,6 +71,7 @@ class Cache:
     async def drop(self, keys: Iterable[str | bytes]) -> bool:
         """Forget these keys; whether the server did."""
         names = list(keys)
+        self._spare.drop(names)
         parts = [names[start : start + KEYS_A_CALL] for start in range(0, len(names), KEYS_A_CALL)]
         return all([await self._ask(functools.partial(self._client.unlink, *part), AWAY_NUMBER) >= 0 for part in parts])
 
@@ -99,6 +109,7 @@ class Cache:
 
     async def close(self) -> None:
         """Close the connections."""
+        self.breaker.close()
         await self._client.aclose()
 
     async def _put_all(self, asked: Sequence[tuple[str, bytes, int]]) -> Sequence[None]:
@@ -108,30 +119,39 @@ class Cache:
                     pipeline.set(key, content, ex=seconds)
                 await pipeline.execute()
 
-        await self._ask(send, None)
+        if not self.breaker.is_open():
+            await self._ask(send, None)
+        if self.breaker.is_open():
+            for key, content, seconds in asked:
+                self._spare.put(key, content, seconds=seconds)
         return [None] * len(asked)
 
     async def _ask(self, call: Callable[[], Awaitable[Any]], otherwise: T) -> T:
         """What the server answers to `call`, or `otherwise` while it is away."""
-        if time.monotonic() < self._away_until:
+        if self.breaker.is_open():
             return otherwise
         async with self._turn:
+            if self.breaker.is_open():  # it was lost while others had all connections
+                return otherwise
+            began = time.monotonic()
             try:
                 answer: T = await call()
             except AWAY:
                 _failures.inc()
-                self._away_until = time.monotonic() + PAUSE_AFTER_FAILURE_S
+                self.breaker.missed(began)
                 return otherwise
+        self.breaker.heard()
         return answer
 
 
-def connect(url: str) -> Cache:
+def connect(url: str, *, loads_at_once: int = 4) -> Cache:
     """A cache client for `url`; nothing is sent before the first call."""
     return Cache(
         Valkey.from_url(
             url.replace("redis://", "valkey://", 1).replace("rediss://", "valkeys://", 1),
-            socket_timeout=TIMEOUT_S,
-            socket_connect_timeout=TIMEOUT_S,
-            max_connections=CONNECTIONS_MAX,
-        )
+            socket_timeout=CACHE.answer_s,
+            socket_connect_timeout=CACHE.connect_s,
+            max_connections=CONNECTIONS_MAX + 1,  # one more, to look whether it is back
+        ),
+        loads_at_once=loads_at_once,
     )

@@ -1,35 +1,24 @@
 """DynamoDB: one client, the tables a room declares, and one sentence when it is away.
 
 A room declares its `TableSpec` and sends its own conditional writes through `DynamoDB.table`. Calls are
-retried by the client for a short while; when the engine stays away, or was asked wrongly by nobody's
-fault but its own, the caller sees `StoreAway`.
+repeated for a short while, and not made at all while the engine is known to be away; then, or when it was asked wrongly by
+nobody's fault but its own, the caller sees `StoreAway`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import secrets
+import dataclasses
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from http import HTTPStatus
+from typing import Any, TypeVar
 
 import aiohttp
 from aiodynamo.client import Client, Table
 from aiodynamo.credentials import Credentials, Key, StaticCredentials
-from aiodynamo.errors import (
-    InternalDynamoError,
-    ItemNotFound,
-    ProvisionedThroughputExceeded,
-    RequestLimitExceeded,
-    ResourceInUse,
-    ServiceUnavailable,
-    TableAlreadyExists,
-    TableNotFound,
-    Throttled,
-    TransactionCanceled,
-    TransactionConflict,
-)
+from aiodynamo.errors import ItemNotFound, ResourceInUse, TableAlreadyExists, TransactionCanceled, TransactionConflict
 from aiodynamo.http.aiohttp import AIOHTTP
 from aiodynamo.models import (
     BatchGetRequest,
@@ -39,41 +28,31 @@ from aiodynamo.models import (
     PayPerRequest,
     TimeToLiveStatus,
 )
+from aiodynamo.sign import make_default_endpoint
 from aiodynamo.utils import wait
 from msgspec import Struct
 from yarl import URL
 
 from securecart.errors import StoreAway
 from securecart.grouping import Grouped
+from securecart.patience import DYNAMODB, DYNAMODB_LEFT_OUT, DYNAMODB_MANY, Breaker, repeat
+from securecart.stores.dynamodb.client import AWAY, CONNECTIONS_MAX, Once, PatientClient
 from securecart.telemetry import log
 
-__all__ = ["DynamoDB", "TableSpec", "connect"]
+__all__ = ["DynamoDB", "LeftOut", "TableSpec", "connect"]
 
-REQUEST_TIMEOUT_S = 3.0
-RETRY_FOR_S = 2
 BATCH_WRITES = 25
 TRANSACTION_WRITES = 100
 BATCHES_AT_ONCE = 2
-UNPROCESSED_PAUSE_S = 0.05
-UNPROCESSED_TRIES = 7
 KEYS_MAX = 100  # of one BatchGetItem
-PAUSE_MS = 50
 _WAIT = DecorelatedJitterRetry(time_limit_secs=60)
 
-# What an engine that is down, starting or overloaded looks like from here.
-AWAY = (
-    OSError,
-    TimeoutError,
-    aiohttp.ClientError,
-    InternalDynamoError,
-    ProvisionedThroughputExceeded,
-    RequestLimitExceeded,
-    ServiceUnavailable,
-    TableNotFound,
-    Throttled,
-)
-
 Item = dict[str, Any]
+T = TypeVar("T")
+
+
+class LeftOut(Exception):
+    """The engine had no room for a part of what it was asked; the rest was done."""
 
 
 class TableSpec(Struct, frozen=True):
@@ -96,8 +75,9 @@ class TableSpec(Struct, frozen=True):
 class DynamoDB:
     """A connected client that knows the prefix of this shop's tables."""
 
-    def __init__(self, client: Client, session: aiohttp.ClientSession, prefix: str, *, is_local: bool = False) -> None:
-        self.client = client
+    def __init__(self, client: PatientClient, session: aiohttp.ClientSession, prefix: str, *, is_local: bool = False) -> None:
+        self.breaker = Breaker(DYNAMODB, self.answers)
+        self.client = dataclasses.replace(client, breaker=self.breaker)
         self._session = session
         self._prefix = prefix
         self._is_local = is_local
@@ -119,7 +99,23 @@ class DynamoDB:
         try:
             yield self.client
         except AWAY as error:
-            raise StoreAway(store="cart and session store", retry_after=2) from error
+            raise _away() from error
+
+    async def asking_again(self, call: Callable[[], Awaitable[T]]) -> T:
+        """What `call` answers once it does not say `LeftOut` any more; `StoreAway` when that takes too long."""
+        try:
+            return await repeat(DYNAMODB_LEFT_OUT, LeftOut, call)
+        except LeftOut as error:
+            raise _away() from error
+
+    async def answers(self) -> bool:
+        """Whether anybody is there at this moment; asked without a signature, which every DynamoDB answers politely."""
+        url = self.client.endpoint or make_default_endpoint(self.client.region)
+        try:
+            async with asyncio.timeout(DYNAMODB.answer_s), self._session.get(url) as answer:
+                return answer.status < HTTPStatus.INTERNAL_SERVER_ERROR
+        except AWAY:
+            return False
 
     async def get(self, spec: TableSpec, key: str) -> Item | None:
         """The newest state of the item with this key, or None; what is asked for at the same time is asked in one request."""
@@ -159,16 +155,17 @@ class DynamoDB:
         await asyncio.gather(*(send(part) for part in parts))
 
     async def _write_part(self, name: str, part: Sequence[dict[str, Any]]) -> None:
-        pause_s = UNPROCESSED_PAUSE_S
-        for _ in range(UNPROCESSED_TRIES):
+        left = part
+
+        async def write() -> None:
+            nonlocal left
             async with self.calls() as client:
-                answer = await client.send_request(action="BatchWriteItem", payload={"RequestItems": {name: part}})
-            part = answer.get("UnprocessedItems", {}).get(name, [])
-            if not part:
-                return
-            await asyncio.sleep(pause_s)
-            pause_s *= 2
-        raise StoreAway(store="cart and session store", retry_after=2)
+                answer = await client.send_request(action="BatchWriteItem", payload={"RequestItems": {name: left}})
+            left = answer.get("UnprocessedItems", {}).get(name, [])
+            if left:
+                raise LeftOut
+
+        await self.asking_again(write)
 
     async def create_tables(self, specs: Iterable[TableSpec]) -> None:
         """Create what is missing, with on-demand capacity and expiry; safe to repeat and to race."""
@@ -178,6 +175,7 @@ class DynamoDB:
 
     async def close(self) -> None:
         """Close the connections."""
+        self.breaker.close()
         await self._session.close()
 
     async def _get_all(self, asked: Sequence[tuple[TableSpec, str]]) -> list[Item | Exception | None]:
@@ -185,13 +183,13 @@ class DynamoDB:
         for spec, key in asked:
             keys[spec].add(key)
         try:
-            async with asyncio.timeout(REQUEST_TIMEOUT_S + RETRY_FOR_S):
+            async with asyncio.timeout(DYNAMODB_MANY.answer_s):
                 if len(asked) == 1:  # a batch of one costs the engine nearly twice as much as asking for the item itself
                     return [await self._get_item(*asked[0])]
                 found = await self._get_keys(keys)
         except (StoreAway, TimeoutError):
             # each hears it at once: asking one by one would only wait as long again
-            return [StoreAway(store="cart and session store", retry_after=2) for _ in asked]
+            return [_away() for _ in asked]
         return [found.get((spec, key)) for spec, key in asked]
 
     async def _get_item(self, spec: TableSpec, key: str) -> Item | None:
@@ -203,19 +201,24 @@ class DynamoDB:
 
     async def _get_keys(self, keys: Mapping[TableSpec, set[str]]) -> dict[tuple[TableSpec, str], Item]:
         found: dict[tuple[TableSpec, str], Item] = {}
-        while keys:
+        left = keys
+
+        async def read() -> None:
+            nonlocal left
             request = {
                 self.name_of(spec): BatchGetRequest([{spec.key: key} for key in wanted], consistent_read=True)
-                for spec, wanted in keys.items()
+                for spec, wanted in left.items()
             }
             async with self.calls() as client:
                 answer = await client.batch_get(request)
-            for spec in keys:
-                found |= {(spec, item[spec.key]): item for item in answer.items.get(self.name_of(spec), [])}
-            late = {spec: answer.unprocessed_keys.get(self.name_of(spec), []) for spec in keys}
-            keys = {spec: {key[spec.key] for key in left} for spec, left in late.items() if left}
-            if keys:  # the table is throttled: what was left out is asked for again
-                await asyncio.sleep(secrets.randbelow(PAUSE_MS) / 1000)
+            for spec in left:
+                found.update({(spec, item[spec.key]): item for item in answer.items.get(self.name_of(spec), [])})
+            late = {spec: answer.unprocessed_keys.get(self.name_of(spec), []) for spec in left}
+            left = {spec: {key[spec.key] for key in some} for spec, some in late.items() if some}
+            if left:  # the table is throttled: what was left out is asked for again
+                raise LeftOut
+
+        await self.asking_again(read)
         return found
 
 
@@ -225,18 +228,22 @@ async def connect(url: str, *, region: str, prefix: str) -> DynamoDB:
     An engine with an address of its own accepts any credentials; on AWS they come from where AWS puts them.
     """
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=64, keepalive_timeout=60),
-        timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S, connect=1.0),
+        connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX + 1, keepalive_timeout=60),  # one more, to look whether it is back
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=DYNAMODB.connect_s),
     )
-    client = Client(
+    client = PatientClient(
         AIOHTTP(session),
         StaticCredentials(Key("securecart", "securecart")) if url else Credentials.auto(),
         region,
         endpoint=URL(url) if url else None,
         numeric_type=int,
-        throttle_config=DecorelatedJitterRetry(time_limit_secs=RETRY_FOR_S),
+        throttle_config=Once(),
     )
     return DynamoDB(client, session, prefix, is_local=bool(url))
+
+
+def _away() -> StoreAway:
+    return StoreAway(store=DYNAMODB.name, retry_after=2)
 
 
 async def _create(table: Table, spec: TableSpec) -> None:
