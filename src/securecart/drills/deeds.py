@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Awaitable, Callable, Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -16,6 +17,7 @@ from msgspec import Struct
 
 from securecart.drills.witness import AWAY, Node
 from securecart.engines import Home
+from securecart.engines.patroni_rest import request
 from securecart.errors import DrillFailed
 
 __all__ = ["DEEDS", "MODES", "Deed", "Mode", "Victim", "ZombieSessions"]
@@ -23,6 +25,7 @@ __all__ = ["DEEDS", "MODES", "Deed", "Mode", "Victim", "ZombieSessions"]
 Mode = Literal["crash", "node", "freeze", "switchover"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 SESSIONS_OF_A_ZOMBIE = 4
+SWITCHED_WITHIN_S = 60.0
 ENOUGH_FOR_A_ZOMBIE_S = 10.0
 # A small message in the log whose commit, as any other, has to be on a second node before it is acknowledged.
 WRITE = "SELECT pg_logical_emit_message(true, 'drill', 'written by a node that no longer leads')"
@@ -35,7 +38,8 @@ class Victim:
         self.home = home
         self.node = node
         number = node.label.rpartition("-")[2]
-        self.data = home.path / "data" / (f"postgres-{number}" if number.isdecimal() and number != "1" else "postgres")
+        self.number = int(number) if number.isdecimal() else 1
+        self.data = home.path / "data" / (f"postgres-{self.number}" if self.number > 1 else "postgres")
 
     def patroni(self) -> int:
         """The pid of its Patroni; `DrillFailed` when none of ours runs."""
@@ -129,7 +133,12 @@ async def _thaw(victim: Victim) -> None:
 
 
 async def _switch_over(victim: Victim) -> None:
-    raise NotImplementedError
+    written = victim.home.settings()
+    url = str(written["cluster_urls"]).split(",")[victim.number - 1]
+    wish = {"leader": victim.node.label}
+    answer = await request(url, "POST", "/switchover", body=wish, key=str(written["cluster_key"]), within_s=SWITCHED_WITHIN_S)
+    if answer.status != HTTPStatus.OK:
+        raise DrillFailed(why=f"{victim.node.label} did not hand over: {answer.status} {answer.text}")
 
 
 DEEDS: dict[Mode, Deed] = {
