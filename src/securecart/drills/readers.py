@@ -22,8 +22,8 @@ from securecart.drills.timeline import Timeline
 
 __all__ = ["PAGES", "READERS", "PageRead", "Readers"]
 
-READERS_A_PAGE = 2
-PAUSE_S = (0.05, 0.13)
+READERS_A_PAGE = 3
+PAUSE_S = (0.08, 0.2)
 SORTS = ("relevance", "price_asc", "price_desc", "newest", "name")
 WORDS = ("goods", "drill", "plenty", "scarce")
 
