@@ -27,6 +27,7 @@ class Shop(Struct, frozen=True):
     database: postgres.Database
     dynamodb: dynamodb.DynamoDB
     cache: cache.Cache
+    memory: sessions.Memory
     till: Till
     lookout: Lookout
 
@@ -45,8 +46,8 @@ async def open_shop(settings: Settings) -> AsyncIterator[Shop]:
         tables = await dynamodb.connect(settings.dynamodb_url, region=settings.dynamodb_region, prefix=settings.dynamodb_prefix)
         stack.push_async_callback(tables.close)
         # whatever is not in the cache is loaded with half of the connections; the others are for who buys
-        memory = cache.connect(settings.valkey_url, loads_at_once=max(1, settings.postgres_pool // 2))
-        stack.push_async_callback(memory.close)
+        quick = cache.connect(settings.valkey_url, loads_at_once=max(1, settings.postgres_pool // 2))
+        stack.push_async_callback(quick.close)
         gateway = payments.connect(settings)
         stack.push_async_callback(gateway.close)
         lookout = Lookout(database)
@@ -54,14 +55,14 @@ async def open_shop(settings: Settings) -> AsyncIterator[Shop]:
         till = Till(
             database,
             tables,
-            memory,
+            quick,
             gateway,
             Intake(lookout, readers=readers.essential_in(settings.region), limit_events=settings.reader_lag_events),
             Pace(settings.reservation_seconds, settings.payment_wait_seconds, captures_at_once=settings.capture == "at_once"),
             group_most=settings.checkout_group,
             region=settings.region,
         )
-        yield Shop(settings, database, tables, memory, till, lookout)
+        yield Shop(settings, database, tables, quick, sessions.Memory(quick), till, lookout)
 
 
 async def prepare(settings: Settings) -> None:

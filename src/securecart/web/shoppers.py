@@ -21,7 +21,7 @@ from securecart.accounts import Account
 from securecart.app import Shop
 from securecart.carts import Cart
 from securecart.checkout import marks
-from securecart.errors import Forbidden, Unauthorized
+from securecart.errors import Forbidden, StoreAway, Unauthorized
 from securecart.sessions import Session
 
 __all__ = [
@@ -30,8 +30,9 @@ __all__ = [
     "cart_of",
     "cookie_of",
     "drop_cookie",
-    "guest_if_none",
+    "find_session",
     "let_go_of_bought",
+    "must_know",
     "provide_session",
     "provide_shopper",
     "same_origin",
@@ -47,15 +48,24 @@ AnyRequest = Request[Any, Any, Any]
 
 
 async def provide_session(request: AnyRequest, shop: NamedDependency[Shop]) -> Session | None:
-    """The request's session, or None; `Forbidden` when a browser's change comes without its CSRF token."""
+    """The request's session, or None; `Forbidden` when a browser's change comes without its CSRF token.
+
+    None also for a browser whose session nobody can look up now (`must_know` tells the difference): it may look around.
+    """
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token:
-        session = await sessions.find(shop.dynamodb, token.strip())
+        session = await find_session(request, shop, token.strip())
         if session is None:
             raise Unauthorized(problem="This token is unknown or has expired; log in again.")
         return session
     cookie = request.cookies.get(COOKIE)
-    session = await sessions.find(shop.dynamodb, cookie) if cookie else None
+    try:
+        session = await find_session(request, shop, cookie) if cookie else None
+    except StoreAway as away:
+        if request.method not in SAFE_METHODS:
+            raise
+        request.state.session_away = away
+        return None
     if request.method not in SAFE_METHODS:
         if session is not None:
             await _check_csrf(request, session)
@@ -64,9 +74,36 @@ async def provide_session(request: AnyRequest, shop: NamedDependency[Shop]) -> S
     return session
 
 
-async def provide_shopper(session: NamedDependency[Session | None]) -> Session:
+async def find_session(request: AnyRequest, shop: Shop, token: str) -> Session | None:
+    """The token's session, None when there is none.
+
+    While DynamoDB is away it is, for reading, what is remembered of it; `StoreAway` when that is nothing, or for a change.
+    """
+    try:
+        session = await sessions.find(shop.dynamodb, token)
+    except StoreAway:
+        if request.method not in SAFE_METHODS:
+            raise
+        session = await shop.memory.recall(token)
+        if session is None:
+            raise
+        return session
+    if session is not None:
+        await shop.memory.note(session)
+    return session
+
+
+def must_know(request: AnyRequest) -> None:
+    """`StoreAway` when the visitor may have a session that nobody can look up now: "log in" would be wrong to say then."""
+    away = getattr(request.state, "session_away", None)
+    if away is not None:
+        raise away
+
+
+async def provide_shopper(request: AnyRequest, session: NamedDependency[Session | None]) -> Session:
     """The request's session; `Unauthorized` when there is none."""
     if session is None:
+        must_know(request)
         raise Unauthorized(problem="Send a bearer token: POST /api/sessions gives a guest's, POST /api/login an account's.")
     return session
 
@@ -78,11 +115,6 @@ def same_origin(request: AnyRequest) -> None:
     origin = request.headers.get("origin")
     if origin and urlsplit(origin).netloc != request.headers.get("host"):
         raise Forbidden(problem="This request came from another site.")
-
-
-async def guest_if_none(shop: Shop, session: Session | None) -> Session:
-    """The session, or a new guest's."""
-    return session or await sessions.start_guest(shop.dynamodb, days=shop.settings.session_days)
 
 
 async def cart_of(shop: Shop, session: Session) -> Cart:
@@ -119,7 +151,7 @@ async def sign_in(shop: Shop, session: Session | None, account: Account) -> Sess
         if session.account_id is None:
             await let_go_of_bought(shop, session)
             await carts.merge(shop.dynamodb, session.shopper_id, signed_in.shopper_id, days=shop.settings.cart_days)
-        await sessions.end(shop.dynamodb, session.token)
+        await sign_out(shop, session)
     return signed_in
 
 
@@ -127,6 +159,7 @@ async def sign_out(shop: Shop, session: Session | None) -> None:
     """End the session; its token is worth nothing from now on."""
     if session is not None:
         await sessions.end(shop.dynamodb, session.token)
+        await shop.memory.forget(session.token)
 
 
 def cookie_of(shop: Shop, session: Session) -> Cookie:

@@ -14,7 +14,7 @@ from securecart.errors import BadInput, EmailTaken, Unauthorized
 from securecart.sessions import Session
 from securecart.web.limits import limit
 from securecart.web.my_orders import my_orders
-from securecart.web.shoppers import drop_cookie, sign_in, sign_out
+from securecart.web.shoppers import drop_cookie, must_know, sign_in, sign_out
 from securecart.web.storefront import forms
 from securecart.web.storefront.forms import Form
 from securecart.web.storefront.pages import AnyRequest, Visit, page, see_other, visit
@@ -102,6 +102,7 @@ async def ask_logout(request: AnyRequest, shop: Shop, session: Session | None) -
 async def show(request: AnyRequest, shop: Shop, session: Session | None) -> Response[str]:
     """The account at a glance: the latest orders, name, addresses."""
     here = await visit(request, shop, session)
+    must_know(request)
     if session is None or session.account_id is None:
         return see_other(here, f"/login?next={HOME}")
     recent, _ = await my_orders(shop, session, after=None, limit=RECENT)
@@ -114,6 +115,7 @@ async def show(request: AnyRequest, shop: Shop, session: Session | None) -> Resp
 async def list_orders(request: AnyRequest, shop: Shop, session: Session | None) -> Response[str]:
     """Every order, newest first: the account's, or those a guest placed from this browser."""
     here = await visit(request, shop, session)
+    must_know(request)
     if session is None:
         return see_other(here, "/login?next=/account/orders")
     found, following = await my_orders(shop, session, after=request.query_params.get("after") or None, limit=PAGE_LENGTH)

@@ -16,9 +16,9 @@ from securecart.catalog import PricedItem
 from securecart.errors import BadInput, CartChanged, Forbidden
 from securecart.sessions import Session
 from securecart.values import Line, Money
-from securecart.web.shoppers import COOKIE, let_go_of_bought
+from securecart.web.shoppers import COOKIE, find_session, let_go_of_bought
 from securecart.web.storefront import forms
-from securecart.web.storefront.pages import AnyRequest, Visit, answer, by_htmx, frame, page, render, see_other, visit
+from securecart.web.storefront.pages import AnyRequest, Visit, answer, by_htmx, frame, page, render, see_other, visit_with_cart
 
 __all__ = ["CartLine", "priced_lines", "routes"]
 
@@ -51,7 +51,7 @@ async def session_of_cart_form(request: AnyRequest, shop: Shop) -> Session | Non
     the form's origin counts as well. A browser that says nothing must bring the token.
     """
     cookie = request.cookies.get(COOKIE)
-    session = await sessions.find(shop.dynamodb, cookie) if cookie else None
+    session = await find_session(request, shop, cookie) if cookie else None
     if _comes_from_here(request):
         return session
     given = (await forms.read(request)).values.get("csrf_token", "")
@@ -64,7 +64,7 @@ async def session_of_cart_form(request: AnyRequest, shop: Shop) -> Session | Non
 async def show(request: AnyRequest, shop: Shop, session: Session | None) -> Response[str]:
     """What is in the cart, what it costs now, and what stands in the way of buying it."""
     short = request.query_params.get("short") == "1"
-    return await _show(await visit(request, shop, session), RAN_OUT if short else None)
+    return await _show(await visit_with_cart(request, shop, session), RAN_OUT if short else None)
 
 
 @post("/cart/add", dependencies={"session": Provide(session_of_cart_form)}, status_code=HTTPStatus.OK)
@@ -90,7 +90,7 @@ async def add(request: AnyRequest, shop: Shop, session: Session | None) -> Respo
 @post("/cart/quantity", dependencies={"session": Provide(session_of_cart_form)}, status_code=HTTPStatus.OK)
 async def change(request: AnyRequest, shop: Shop, session: Session | None) -> Response[str]:
     """Change how many of a product are in the cart; 0 takes it out."""
-    here = await visit(request, shop, session)
+    here = await visit_with_cart(request, shop, session)
     form = await forms.read(request)
     sku, quantity = form.values.get("sku", ""), _quantity(form.values.get("quantity", ""))
     if session is None or sku not in {line.sku for line in here.cart.lines}:

@@ -22,7 +22,7 @@ from securecart.web.storefront import forms
 from securecart.web.storefront.cart import priced_lines
 from securecart.web.storefront.countries import COUNTRIES
 from securecart.web.storefront.forms import Form
-from securecart.web.storefront.pages import AnyRequest, Visit, page, see_other, visit
+from securecart.web.storefront.pages import AnyRequest, Visit, page, see_other, visit_with_cart
 
 __all__ = ["routes"]
 
@@ -65,7 +65,7 @@ def cards_of(settings: Settings) -> tuple[TestCard, ...]:
 @get("/checkout")
 async def show(request: AnyRequest, shop: Shop, session: Session | None) -> Response[str]:
     """The form, filled in as far as we know the shopper."""
-    here = await visit(request, shop, session)
+    here = await visit_with_cart(request, shop, session)
     if session is None or not here.cart.lines:
         return see_other(here, "/cart")
     _, placed = await _key_of(here, session)
@@ -77,7 +77,7 @@ async def show(request: AnyRequest, shop: Shop, session: Session | None) -> Resp
 @post("/checkout/quote", status_code=HTTPStatus.OK)
 async def requote(request: AnyRequest, shop: Shop, session: Session | None) -> Response[str]:
     """The same form with the total for another country or delivery; nothing typed is lost."""
-    here = await visit(request, shop, session)
+    here = await visit_with_cart(request, shop, session)
     if session is None or not here.cart.lines:
         return see_other(here, "/cart")
     return await _show(here, session, await forms.read(request))
@@ -92,7 +92,7 @@ async def back(request: AnyRequest, shop: Shop, session: Session | None) -> Resp
 @post("/checkout", guards=[limit("checkout", 60)], status_code=HTTPStatus.OK)
 async def place(request: AnyRequest, shop: Shop, session: Session | None) -> Response[str]:
     """Buy: on to the order when it is placed, back to the form with a sentence beside the field when it is not."""
-    here = await visit(request, shop, session)
+    here = await visit_with_cart(request, shop, session)
     if session is None:
         return see_other(here, "/cart")
     form = await forms.read(request)

@@ -13,6 +13,7 @@ from litestar.plugins import InitPlugin
 
 from securecart.app import Shop
 from securecart.errors import SecureCartError, StoreAway
+from securecart.patience import DYNAMODB
 from securecart.telemetry import log
 from securecart.web.storefront.pages import AnyRequest, render
 
@@ -30,6 +31,12 @@ TOLD: dict[int, tuple[str, str]] = {
     500: ("Something went wrong", "It was not you. We have noted it; nothing was ordered or charged by this page."),
     503: ("Back in a moment", "A part of the shop is restarting. Your cart is safe; try again in a few seconds."),
 }
+
+
+CARTS_AWAY = (
+    "Carts cannot be reached at the moment",
+    "Your cart is safe, and nothing was changed. Look around and search in the meantime, and try this again in a few seconds.",
+)
 
 
 class Mishaps(InitPlugin):
@@ -55,6 +62,8 @@ def error_page(request: AnyRequest, error: Exception) -> Response[str]:
     """The page for an error; it needs no store, so it can be shown when all of them are away."""
     status = _status_of(error)
     heading, text = TOLD.get(status, TOLD[500 if status >= HTTPStatus.INTERNAL_SERVER_ERROR else 400])
+    if isinstance(error, StoreAway) and error.facts.get("store") == DYNAMODB.name:
+        heading, text = CARTS_AWAY
     if status == HTTPStatus.UNPROCESSABLE_ENTITY and isinstance(error, SecureCartError):
         text = error.message
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -65,6 +74,10 @@ def error_page(request: AnyRequest, error: Exception) -> Response[str]:
     elif isinstance(error, StoreAway):
         headers["retry-after"] = "2"
     facts = {"status": status, "heading": heading, "text": text, **_frame(request)}
+    if request.headers.get("hx-request") == "true" and status == HTTPStatus.SERVICE_UNAVAILABLE:
+        # what is on the page stays there, and the corner of it says why nothing happened
+        headers |= {"hx-retarget": "#toast", "hx-reswap": "innerHTML", "hx-reselect": ".away"}
+        return Response(render("parts/away.html", facts), status_code=status, headers=headers, media_type=MediaType.HTML)
     return Response(render("error.html", facts), status_code=status, headers=headers, media_type=MediaType.HTML)
 
 
@@ -82,6 +95,7 @@ def _frame(request: AnyRequest) -> dict[str, Any]:
         "shop_name": shop.settings.shop_name if shop else "SecureCart",
         "aisles": request.app.state.get("aisles", []),
         "cart_count": 0,
+        "cart_away": True,
         "signed_in": False,
         "session": None,
         "csrf_token": "",

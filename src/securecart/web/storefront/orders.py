@@ -12,6 +12,7 @@ from securecart.app import Shop
 from securecart.checkout import marks
 from securecart.errors import OrderStateConflict
 from securecart.sessions import Session
+from securecart.web.shoppers import must_know
 from securecart.web.storefront.cart import Notice
 from securecart.web.storefront.pages import AnyRequest, Visit, page, see_other, visit
 
@@ -21,6 +22,7 @@ __all__ = ["routes"]
 @get("/orders/{number:str}")
 async def show(request: AnyRequest, shop: Shop, session: Session | None, number: FromPath[str]) -> Response[str]:
     """One order, for its buyer only; somebody else's looks like one that does not exist."""
+    must_know(request)
     if session is None:
         return see_other(Visit(request, shop, session), f"/login?next=/orders/{number}")
     return await _show(await visit(request, shop, session), session, number)

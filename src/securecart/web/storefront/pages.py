@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -17,11 +16,11 @@ from securecart.app import Shop
 from securecart.carts import Cart
 from securecart.errors import StoreAway
 from securecart.sessions import Session
-from securecart.web.shoppers import cart_of, cookie_of
+from securecart.web.shoppers import cart_of, cookie_of, must_know
 from securecart.web.storefront.assets import address_of
 from securecart.web.storefront.countries import COUNTRIES
 
-__all__ = ["AnyRequest", "Visit", "answer", "by_htmx", "frame", "page", "render", "see_other", "visit"]
+__all__ = ["AnyRequest", "Visit", "answer", "by_htmx", "frame", "page", "render", "see_other", "visit", "visit_with_cart"]
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -70,10 +69,12 @@ class Visit:
         self.session = session
         self.new_session = False
         self.cart = Cart((), 0, "")
+        self.cart_away = False
 
     async def need_session(self) -> Session:
         """The session, started as a guest's when there is none; the answer then sets its cookie."""
         if self.session is None:
+            must_know(self.request)
             self.session = await sessions.start_guest(self.shop.dynamodb, days=self.shop.settings.session_days)
             self.new_session = True
         return self.session
@@ -88,8 +89,19 @@ class Visit:
 async def visit(request: AnyRequest, shop: Shop, session: Session | None) -> Visit:
     """Begin a page: who is here and what is in the cart. A cart store that is away leaves the count out."""
     here = Visit(request, shop, session)
-    with contextlib.suppress(StoreAway):
+    try:
+        must_know(request)
         await here.load_cart()
+    except StoreAway:
+        here.cart_away = True
+    return here
+
+
+async def visit_with_cart(request: AnyRequest, shop: Shop, session: Session | None) -> Visit:
+    """Begin a page that is nothing without the cart; `StoreAway` while the cart cannot be looked at."""
+    must_know(request)
+    here = Visit(request, shop, session)
+    await here.load_cart()
     return here
 
 
@@ -131,6 +143,7 @@ async def frame(here: Visit) -> dict[str, Any]:
         "shop_name": here.shop.settings.shop_name,
         "aisles": aisles,
         "cart_count": sum(line.quantity for line in here.cart.lines),
+        "cart_away": here.cart_away,
         "signed_in": session is not None and session.account_id is not None,
         "session": session,
         "csrf_token": sessions.csrf_token(session.token) if session else "",
