@@ -45,7 +45,7 @@ async def calls_of(shop: RunningShop, plan: Plan) -> dict[str, float]:
     counted: Counter[str] = Counter()
     async with _proxy(shop.settings.dynamodb_url, counted) as tables_url, _stores(shop, tables_url) as stores:
         await catch_up(stores.database)
-        async with stores.database.read() as read:
+        async with stores.database.fresh() as read:
             place = await log.newest(read)
         async with _web_process(shop, tables_url) as (url, _):
             counted.clear()  # what its start asked does not count
@@ -66,7 +66,7 @@ async def calls_of(shop: RunningShop, plan: Plan) -> dict[str, float]:
 
 async def _read_again(stores: Stores, place: Place) -> None:
     while True:
-        async with stores.database.read() as read:
+        async with stores.database.fresh() as read:
             batch = await log.read_batch(read, place, limit=BATCH_FACTS)
         if batch is None:
             return

@@ -25,7 +25,7 @@ class Lag(Struct, frozen=True):
 
 async def lag_of(database: Database) -> Lag:
     """How far the readers are behind now; nothing where there is no reader."""
-    async with database.read() as read:
+    async with database.fresh() as read:
         found = await log.standings(read)
     events, seconds = (max((getattr(one, name) for one in found), default=0) for name in ("behind_events", "behind_seconds"))
     return Lag(events, seconds)

@@ -29,7 +29,7 @@ from bench.load import Caller, Load, Plan, Unexpected, request
 from securecart import catalog
 from securecart.catalog import SearchQuery
 from securecart.stores import cache, postgres
-from securecart.stores.postgres import Database, Read
+from securecart.stores.postgres import Database, Position, Read
 
 __all__ = ["ask_again", "ask_new", "bare_hits", "run"]
 
@@ -148,9 +148,9 @@ class Noting(Database):
         self.sent: list[tuple[str, list[Any]]] = []
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[Read]:
+    async def read(self, after: Position | None = None) -> AsyncIterator[Read]:
         """A connection that notes what it is asked."""
-        async with self._inner.read() as read:
+        async with self._inner.read(after) as read:
             noting: Any = _NotingConnection(read, self.sent)
             yield noting
 

@@ -24,8 +24,8 @@ from securecart.orders import NewOrder
 from securecart.payments import Charge, Gateway, Notice
 from securecart.payments.model import Kind, Refunded
 from securecart.settings import Settings
-from securecart.stores.postgres import Database, Read, Transaction
-from securecart.stores.postgres.database import _speak_json
+from securecart.stores.postgres import Database, Fresh, Read, Transaction
+from securecart.stores.postgres.node import _speak_json
 
 DEADLINE_S = 8.0
 LOOK_AGAIN_S = 0.005
@@ -87,7 +87,7 @@ class Bystander:
     async def hold_key(self, order: NewOrder) -> None:
         """Open an order without committing it, so that whoever comes with its key has to wait."""
         await self.hold("SELECT")
-        await orders.open_all(Transaction(Read(self.holder)), [order])  # type: ignore[arg-type]  # not from the pool
+        await orders.open_all(Transaction(Fresh(Read(self.holder))), [order])  # type: ignore[arg-type]  # not from the pool
 
     async def let_go(self) -> None:
         """Give the rows back."""
@@ -172,7 +172,7 @@ class DeafDatabase(Database):
     """The orders database; the news of the next `deaf` commits is lost on the way back. It keeps count, `inside` too."""
 
     def __init__(self, database: Database, *, deaf: int = 0) -> None:
-        super().__init__(database._pool, database._url)
+        super().__init__(database._nodes)
         self.deaf = deaf
         self.inside = 0
         self.commits = 0

@@ -41,7 +41,12 @@ class Shop(Struct, frozen=True):
 async def open_shop(settings: Settings) -> AsyncIterator[Shop]:
     """Open every store for as long as the block runs; `StoreAway` when one that must be there is not."""
     async with AsyncExitStack() as stack:
-        database = await postgres.connect(settings.postgres_url, pool_size=settings.postgres_pool)
+        database = await postgres.connect(
+            settings.postgres_url,
+            pool_size=settings.postgres_pool,
+            lag_seconds=settings.replica_lag_seconds,
+            patience_s=settings.failover_patience_seconds,
+        )
         stack.push_async_callback(database.close)
         tables = await dynamodb.connect(settings.dynamodb_url, region=settings.dynamodb_region, prefix=settings.dynamodb_prefix)
         stack.push_async_callback(tables.close)

@@ -134,7 +134,7 @@ async def test_no_connection_is_held_while_hashing(database: Database, monkeypat
     held = []
 
     async def matches(_password: str, _password_hash: str | None) -> bool:
-        held.append(database._pool.get_size() - database._pool.get_idle_size())
+        held.append(database._nodes[0].in_use)
         return False
 
     monkeypatch.setattr(account_actions, "matches", matches)

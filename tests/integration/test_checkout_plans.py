@@ -22,7 +22,7 @@ from securecart.checkout.model import Question, Settlement
 from securecart.errors import OutOfStock
 from securecart.payments import Charge
 from securecart.settings import Settings
-from securecart.stores.postgres import Database, Read, Transaction
+from securecart.stores.postgres import Database, Fresh, Transaction
 from securecart.values import Line
 from tests.catalog_for_tests import a_database
 from tests.forced_moments import HeldGateway, a_till
@@ -85,13 +85,13 @@ class OverheardDatabase(Database):
     """The database, and by statement the largest arguments it was sent with."""
 
     def __init__(self, database: Database) -> None:
-        super().__init__(database._pool, database._url)
+        super().__init__(database._nodes)
         self.sent: dict[str, tuple[Any, ...]] = {}
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[Read]:
-        async with super().read() as read:
-            yield cast("Read", Overheard(read, self.sent))
+    async def fresh(self, *, within_s: float | None = None) -> AsyncIterator[Fresh]:
+        async with super().fresh(within_s=within_s) as fresh:
+            yield cast("Fresh", Overheard(fresh, self.sent))
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:

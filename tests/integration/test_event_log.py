@@ -23,13 +23,13 @@ SOON_S = 5.0
 
 
 async def newest(database: Database) -> Place:
-    async with database.read() as read:
+    async with database.fresh() as read:
         return await log.newest(read)
 
 
 async def skus_after(database: Database, place: Place, *, limit: int = 100) -> list[str]:
     """The SKUs of the stock facts that can be read behind a place."""
-    async with database.read() as read:
+    async with database.fresh() as read:
         batch = await log.read_batch(read, place, limit=limit)
     return [fact.skus[0] for fact in batch.facts if isinstance(fact, StockChanged)] if batch else []
 
@@ -74,7 +74,7 @@ async def test_facts_are_there_exactly_when_what_they_tell_of_is(database: Datab
             raise UndoneError
     async with database.transaction() as tx:
         await log.publish(tx, [StockChanged(("A", "B")), OrderWaits(0, "guest:x")])
-    async with database.read() as read:
+    async with database.fresh() as read:
         rows = await read.fetch("SELECT body FROM event WHERE xid::text::bigint > $1 ORDER BY xid, id", start.xid)
     assert [row["body"] for row in rows] == [
         {"kind": "stock_changed", "skus": ["A", "B"]},
@@ -100,7 +100,7 @@ async def test_a_batch_ends_where_the_next_begins(database: Database) -> None:
             await log.publish(tx, [StockChanged((f"{number}",))])
     await skus_soon(database, start, at_least=7)
     place, seen = start, []
-    async with database.read() as read:
+    async with database.fresh() as read:
         while batch := await log.read_batch(read, place, limit=3):
             assert batch.last > place
             seen += [fact.skus[0] for fact in batch.facts if isinstance(fact, StockChanged)]
@@ -114,7 +114,7 @@ async def test_a_row_that_is_no_known_fact_is_named_and_the_others_are_read(data
         await tx.execute("INSERT INTO event (body) VALUES ($1)", {"kind": "moon_landed"})
         await log.publish(tx, [StockChanged(("after",))])
     assert await skus_soon(database, start, at_least=1) == ["after"]
-    async with database.read() as read:
+    async with database.fresh() as read:
         batch = await log.read_batch(read, start, limit=10)
     assert batch is not None
     assert "moon_landed" in batch.unreadable[0]
@@ -154,7 +154,7 @@ async def test_ids_drawn_and_rolled_back_leave_nobody_behind(database: Database)
             async with database.transaction() as tx:
                 await log.publish(tx, [StockChanged(("never",))])
                 raise UndoneError
-        async with database.read() as read:
+        async with database.fresh() as read:
             (standing,) = [one for one in await log.standings(read) if one.name == name]
         assert standing.behind_events == 0
 
@@ -174,7 +174,7 @@ async def test_the_lookout_answers_at_once_and_learns_in_the_background(database
 
 
 async def connect_and_close(database: Database) -> Database:
-    closed = await connect(database._url, pool_size=1)
+    closed = await connect(database._nodes[0].url, pool_size=1)
     await closed.close()
     return closed
 

@@ -16,7 +16,7 @@ from securecart.orders import history
 from securecart.orders.history import Entry, Key
 from securecart.promises import Book, Report, Told
 from securecart.settings import Settings
-from securecart.stores.postgres import Read
+from securecart.stores.postgres import Fresh, Read
 from tests.catalog_for_tests import a_database
 
 # Four orders of one SKU, of which 20 arrived: bought (3), pending (2), cancelled and given back (4), declined (1).
@@ -72,18 +72,18 @@ async def sound_shop(engines: Settings) -> AsyncIterator[asyncpg.Connection]:
 
 
 @asynccontextmanager
-async def damaged(owner: asyncpg.Connection, damage: str = "SELECT") -> AsyncIterator[Read]:
+async def damaged(owner: asyncpg.Connection, damage: str = "SELECT") -> AsyncIterator[Fresh]:
     """The sound shop with the damage done, for as long as the block runs."""
     undone = owner.transaction()
     await undone.start()
     try:
         await owner.execute(damage)
-        yield Read(owner)  # type: ignore[arg-type]  # not from the pool, whose role may not change tables
+        yield Fresh(Read(owner))  # type: ignore[arg-type]  # not from the pool, whose role may not change tables
     finally:
         await undone.rollback()
 
 
-async def kinds_found(read: Read, book: Book | None = None, told: tuple[Told, ...] = TOLD) -> set[str]:
+async def kinds_found(read: Fresh, book: Book | None = None, told: tuple[Told, ...] = TOLD) -> set[str]:
     found = await promises.look(read, told=told, received={"TEA": 20}, book=book or the_book())
     return {finding.promise for finding in found}
 

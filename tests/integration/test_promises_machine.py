@@ -259,7 +259,7 @@ class Shopping(RuleBasedStateMachine):
         cart = await carts.load(self.shop.dynamodb, shopper)
         if not cart.lines:
             return "CartEmpty"
-        async with self.shop.database.read() as read:
+        async with self.shop.database.fresh() as read:
             free = await inventory.available(read, self.skus)
             bought = await read.fetchval(
                 """
@@ -274,7 +274,7 @@ class Shopping(RuleBasedStateMachine):
         return "Order" if all(free[line.sku] >= line.quantity for line in cart.lines) else "OutOfStock"
 
     async def _number_of(self, attempt: Attempt) -> str | None:
-        async with self.shop.database.read() as read:
+        async with self.shop.database.fresh() as read:
             number: str | None = await read.fetchval(
                 "SELECT number FROM orders WHERE shopper_id = $1 AND idempotency_key = $2",
                 self.shoppers[attempt.who].shopper_id,
@@ -303,7 +303,7 @@ class Shopping(RuleBasedStateMachine):
             self.told[number] = msgspec.structs.replace(self.told[number], state="cancelling")
 
     async def _is_on_its_way(self, number: str) -> bool:
-        async with self.shop.database.read() as read:
+        async with self.shop.database.fresh() as read:
             row = await read.fetchrow(
                 """
                 SELECT shipped_at IS NOT NULL OR payment.wanted IS NOT NULL AS gone
@@ -367,13 +367,13 @@ class Shopping(RuleBasedStateMachine):
     async def _broken(self) -> list[str]:
         book = await self.world.book()
         told = list(self.told.values())
-        async with self.shop.database.read() as read:
+        async with self.shop.database.fresh() as read:
             found = await promises.look(read, told=told, received=self.received, book=book, at_rest=self.swept)
             twice = await read.fetch(DECIDED_TWICE)
         return [f"{one.promise}: {one.what}" for one in found] + [f"order {one['order']} was decided twice" for one in twice]
 
     async def _reserved(self) -> int:
-        async with self.shop.database.read() as read:
+        async with self.shop.database.fresh() as read:
             held: int = await read.fetchval("SELECT count(*) FROM hold")
         return held
 

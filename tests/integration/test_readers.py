@@ -91,7 +91,7 @@ async def test_an_order_leaves_the_cart_and_stands_in_the_history(shop: Shop) ->
     assert await held(shop, shopper) == ()
     page, _ = await history.list_of(shop.dynamodb, shopper.shopper_id, after=None, limit=10)
     assert page == [OrderSummary(order.number, "paid", order.total, 2, order.placed_at)]
-    async with shop.database.read() as read:
+    async with shop.database.fresh() as read:
         assert (page, None) == await orders.list_of(read, shopper.shopper_id, after=None, limit=10)
 
 
@@ -118,7 +118,7 @@ async def test_pages_of_both_sources_fit_together(shop: Shop) -> None:
     shopper, sku = a_guest(), await a_product(shop.database)
     numbers = [(await buy(shop, shopper, Line(sku, 1))).number for _ in range(5)]
     await readers.catch_up(shop.stores)
-    async with shop.database.read() as read:
+    async with shop.database.fresh() as read:
         first, after = await orders.list_of(read, shopper.shopper_id, after=None, limit=2)
         second, after = await history.list_of(shop.dynamodb, shopper.shopper_id, after=after, limit=2)
         third, after = await orders.list_of(read, shopper.shopper_id, after=after, limit=2)
@@ -129,13 +129,13 @@ async def test_pages_of_both_sources_fit_together(shop: Shop) -> None:
 async def test_facts_seen_twice_and_late_do_no_harm(shop: Shop) -> None:
     shopper, sku, other = a_guest(), await a_product(shop.database), await a_product(shop.database)
     await buy(shop, shopper, Line(sku, 1))
-    async with shop.database.read() as read:
+    async with shop.database.fresh() as read:
         after = log.Place((await log.newest(read)).xid - 1, 0)
     await carts.add(shop.dynamodb, shopper.shopper_id, Line(other, 3), days=DAYS)
     await readers.catch_up(shop.stores)
     assert await held(shop, shopper) == (Line(other, 3),)
     before = await shown(shop, shopper)
-    async with shop.database.read() as read:
+    async with shop.database.fresh() as read:
         batch = await log.read_batch(read, after, limit=100)
     assert batch is not None
     await carts.add(shop.dynamodb, shopper.shopper_id, Line(sku, 5), days=DAYS)
@@ -179,13 +179,13 @@ async def test_an_import_that_died_before_it_dropped_anything_is_seen_all_the_sa
     def goods(cents: int, *skus: str) -> list[NewProduct]:
         return [NewProduct(slug=slug, title="Thing", variants=[NewVariant(sku, {"USD": cents}) for sku in skus])]
 
-    async with shop.database.read() as read:
+    async with shop.database.fresh() as read:
         start = await log.newest(read)
     lost = cache.connect("redis://127.0.0.1:1/0")
     await catalog.import_products(shop.database, lost, goods(100, f"{slug}-A", f"{slug}-B"))
     assert (await catalog.product(shop.database, shop.cache, slug)).variants[0].prices[0].amount_minor == 100
     await catalog.import_products(shop.database, lost, goods(250, f"{slug}-B", f"{slug}-C"))
-    async with shop.database.read() as read:
+    async with shop.database.fresh() as read:
         rows = await read.fetch("SELECT body FROM event WHERE xid::text::bigint > $1 ORDER BY xid, id", start.xid)
     mine = [row["body"] for row in rows if row["body"].get("slugs") == [slug]]
     assert mine == [{"kind": "products_changed", "slugs": [slug], "skus": [f"{slug}-A", f"{slug}-B", f"{slug}-C"]}]
@@ -442,7 +442,7 @@ async def test_both_regions_places_are_kept_and_hold_the_logs_days(shop: Shop) -
     stores = Stores(shop.database, shop.dynamodb, shop.cache, "b")
     try:
         await readers.catch_up(stores)
-        async with shop.database.read() as read:
+        async with shop.database.fresh() as read:
             standing = {one.name for one in await log.standings(read)}
             assert await log.place_of(read, "history@b") > log.BEGINNING
         assert standing >= {reader.name for region in ("a", "b") for reader in readers.readers_of(region)}

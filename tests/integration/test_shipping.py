@@ -70,7 +70,7 @@ async def facts_of(shop: Shop, number: str) -> list[str]:
         SELECT event.body ->> 'kind' AS kind FROM event JOIN orders ON orders.id = (event.body ->> 'order_id')::bigint
         WHERE orders.number = $1 ORDER BY event.xid, event.id
     """
-    async with shop.database.read() as read:
+    async with shop.database.fresh() as read:
         return [row["kind"] for row in await read.fetch(sql, number)]
 
 
@@ -180,7 +180,7 @@ async def test_a_refund_that_the_gateway_will_never_pay_is_noted_and_not_asked_f
     await by_hand(shop, partly, 1500)
     refunded = await checkout.refund(shop.till, partly.number, amount_minor=100, reason="dent", key="r")
     assert (refunded.status, refunded.refunded.amount_minor) == ("paid", 0)
-    async with shop.database.read() as read:
+    async with shop.database.fresh() as read:
         open_ = await payments.unfinished_refunds(read, "sandbox", older_than_s=-60, limit=1000)
         record = await read.fetchval("SELECT id FROM orders WHERE number = $1", order.number)
     assert record not in {refund.order_id for refund in open_}

@@ -33,8 +33,8 @@ async def authenticate(database: Database, email: str, password: str) -> Account
     """The account with this e-mail and password; `Unauthorized` does not say which of the two was wrong."""
     known = None
     if _can_be_email(email.strip()):
-        async with database.read() as read:
-            known = await one(read, SQL["find_credentials"], Credentials, email.strip())
+        async with database.fresh() as fresh:  # who has just changed a password, or registered, logs in by that
+            known = await one(fresh, SQL["find_credentials"], Credentials, email.strip())
     if not await matches(password, known.password_hash if known else None) or known is None:
         raise Unauthorized(problem="E-mail address or password is wrong.")
     return Account(known.id, known.email, known.name, known.staff)

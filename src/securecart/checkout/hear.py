@@ -36,10 +36,10 @@ async def hear(till: Till, body: bytes, signature: str) -> None:
     notice = till.gateway.notice(body, signature)
     if notice is None:
         return
-    async with till.database.read() as read:
-        if await payments.was_seen(read, till.gateway.name, notice):
+    async with till.database.fresh() as fresh:
+        if await payments.was_seen(fresh, till.gateway.name, notice):
             return
-        order = await orders.paying(read, notice.reference)
+        order = await orders.paying(fresh, notice.reference)
     if order is None:
         log.warning("notice about an order that is not here", notice=notice.id, kind=notice.kind, order=notice.reference)
         return
@@ -68,8 +68,8 @@ async def conclude(till: Till, order: Paying) -> Charge:
 
 async def look_again(till: Till, number: str, *, shopper_id: str | None) -> Order:
     """Ask what became of a pending order's payment, because its buyer did what the bank wanted; `NotFound`, `GatewayAway`."""
-    async with till.database.read() as read:
-        order = await orders.paying(read, number)
+    async with till.database.fresh() as fresh:
+        order = await orders.paying(fresh, number)
     if order is None or shopper_id not in {None, order.shopper_id}:
         raise NotFound(noun="order", key=number)
     if order.status == "pending":
@@ -78,8 +78,8 @@ async def look_again(till: Till, number: str, *, shopper_id: str | None) -> Orde
             charge = await conclude(till, order)
         if charge.status != "waiting":
             await till.settle(Settlement(order.id, charge))
-    async with till.database.read() as read:
-        found = await orders.find(read, number)
+    async with till.database.fresh() as fresh:
+        found = await orders.find(fresh, number)
     if order.status == "pending":
         bought = found.status in {"authorised", "paid"}
         await marks.leave(till.cache, order.shopper_id, found, cart_change=order.cart_change if bought else "")

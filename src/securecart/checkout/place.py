@@ -122,8 +122,8 @@ async def _wait(till: Till, shopper: Session, opened: Opened, charge: Charge | N
 
 
 async def _first_answer(till: Till, shopper: Session, wish: PlaceOrder, key: str) -> Order | None:
-    async with till.database.read() as read:
-        opened = await orders.find_by_key(read, shopper.shopper_id, key)
+    async with till.database.fresh() as fresh:
+        opened = await orders.find_by_key(fresh, shopper.shopper_id, key)
     return None if opened is None else await _answer_again(till, opened, wish)
 
 
@@ -134,8 +134,8 @@ async def _answer_again(till: Till, opened: Opened, wish: PlaceOrder) -> Order:
 
 
 async def _find(till: Till, opened: Opened) -> Order:
-    async with till.database.read() as read:
-        return await orders.find(read, opened.number)
+    async with till.database.fresh() as fresh:
+        return await orders.find(fresh, opened.number)
 
 
 def _seen(charge: Charge) -> PaymentSeen:

@@ -32,8 +32,8 @@ async def ship(till: Till, number: str) -> Order:
             wanted = await _let_go(tx, order)
     if wanted is not None:
         await try_to_finish(till, wanted)
-    async with till.database.read() as read:
-        return await orders.find(read, number)
+    async with till.database.fresh() as fresh:
+        return await orders.find(fresh, number)
 
 
 async def finish(till: Till, wanted: Wanted) -> OpenRefund | None:

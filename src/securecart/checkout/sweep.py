@@ -49,10 +49,10 @@ class Swept(Struct, frozen=True):
 
 async def sweep(till: Till) -> Swept:
     """Ask the gateway about everything overdue, up to a batch of each kind; safe to run twice at once."""
-    async with till.database.read() as read:
-        pending = await orders.overdue(read, till.gateway.name, limit=BATCH)
-        promises = await payments.unfinished(read, till.gateway.name, older_than_s=GRACE_S, limit=BATCH)
-        refunds = await payments.unfinished_refunds(read, till.gateway.name, older_than_s=GRACE_S, limit=BATCH)
+    async with till.database.fresh() as fresh:
+        pending = await orders.overdue(fresh, till.gateway.name, limit=BATCH)
+        promises = await payments.unfinished(fresh, till.gateway.name, older_than_s=GRACE_S, limit=BATCH)
+        refunds = await payments.unfinished_refunds(fresh, till.gateway.name, older_than_s=GRACE_S, limit=BATCH)
     outcomes = await _each(till, pending, _conclude)
     finished = await _each(till, promises, _finish)
     given_back = await _each(till, refunds, give_back)

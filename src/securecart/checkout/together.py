@@ -23,12 +23,12 @@ SQL = statements_of(__package__)
 async def cost_all(database: Database, questions: Sequence[Question]) -> list[Cost]:
     """What goods, tax and shipping cost now, by the orders database itself."""
     countries, currencies = zip(*{(one.country, one.currency) for one in questions}, strict=True)
-    async with database.read() as read:
+    async with database.fresh() as fresh:
         items: dict[str, dict[str, PricedItem]] = {}
         for currency in dict.fromkeys(currencies):
             skus = {sku for one in questions if one.currency == currency for sku in one.skus}
-            items[currency] = await catalog.price(read, list(skus), currency)
-        rates = {(one.country, one.currency): one for one in await rows(read, SQL["rates"], Rates, countries, currencies)}
+            items[currency] = await catalog.price(fresh, list(skus), currency)
+        rates = {(one.country, one.currency): one for one in await rows(fresh, SQL["rates"], Rates, countries, currencies)}
     return [Cost(items[one.currency], rates[one.country, one.currency]) for one in questions]
 
 

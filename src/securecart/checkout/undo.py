@@ -41,8 +41,8 @@ async def cancel(till: Till, number: str, *, shopper_id: str | None, key: str) -
     if wanted is not None:
         refund = await try_to_finish(till, wanted)
     await try_to_give_back(till, refund)
-    async with till.database.read() as read:
-        return await orders.find(read, number)
+    async with till.database.fresh() as fresh:
+        return await orders.find(fresh, number)
 
 
 async def refund(till: Till, number: str, *, amount_minor: int | None, reason: str, key: str) -> Order:
@@ -56,8 +56,8 @@ async def refund(till: Till, number: str, *, amount_minor: int | None, reason: s
             raise OrderStateConflict(number=number, state=order.status, verb="refunded")
         opened = await payments.open_refund(tx, order.id, key=f"refund:{key}", amount_minor=amount_minor, reason=reason)
     await try_to_give_back(till, opened)
-    async with till.database.read() as read:
-        return await orders.find(read, number)
+    async with till.database.fresh() as fresh:
+        return await orders.find(fresh, number)
 
 
 async def give_back(till: Till, refund: OpenRefund) -> None:

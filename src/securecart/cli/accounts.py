@@ -29,8 +29,8 @@ def staff(email: str, home: HomeOption = None) -> None:
 
 
 async def _find(email: str, home: str | None) -> Account:
-    async with open_shop(settings.load(home)) as shop, shop.database.read() as read:
-        return await accounts.find(read, email)
+    async with open_shop(settings.load(home)) as shop, shop.database.fresh() as fresh:
+        return await accounts.find(fresh, email)
 
 
 async def _make_staff(email: str, home: str | None) -> Account:

@@ -83,8 +83,8 @@ def _up(home: str | None) -> Settings:
 
 
 async def _rows(loaded: Settings) -> list[Row]:
-    async with open_shop(loaded) as shop, shop.database.read() as read:
-        found = {one.name: one for one in await log.standings(read)}
+    async with open_shop(loaded) as shop, shop.database.fresh() as fresh:
+        found = {one.name: one for one in await log.standings(fresh)}
     does = {reader.name: reader.does for reader in readers.READERS}
     return [
         Row(

@@ -17,7 +17,7 @@ from securecart.errors import DataMissing, NotRunning
 from securecart.inventory import Receipt
 from securecart.settings import Settings
 from securecart.stores import cache, postgres
-from securecart.stores.postgres import Database, Read, statements_of, value
+from securecart.stores.postgres import Database, Fresh, statements_of, value
 
 __all__ = ["LoadReport", "Progress", "is_loaded", "load_goods", "prices_of", "products_of", "targets_of"]
 
@@ -50,8 +50,8 @@ async def is_loaded(settings: Settings) -> bool:
     """Whether a load has ended: goods are received in order once all products are in, so the last one's show it."""
     database = await postgres.connect(settings.postgres_url, pool_size=1)
     try:
-        async with database.read() as read:
-            return bool(await value(read, SQL["is_loaded"]))
+        async with database.fresh() as fresh:
+            return bool(await value(fresh, SQL["is_loaded"]))
     finally:
         await database.close()
 
@@ -157,16 +157,16 @@ async def _receive(database: Database, targets: Sequence[Receipt], progress: Pro
     return missing_in_all
 
 
-async def _missing(read: Read, targets: Sequence[Receipt]) -> list[Receipt]:
-    levels = await inventory.levels(read, sorted({target.sku for target in targets}))
+async def _missing(fresh: Fresh, targets: Sequence[Receipt]) -> list[Receipt]:
+    levels = await inventory.levels(fresh, sorted({target.sku for target in targets}))
     received = {(level.sku, level.location): level.received for level in levels}
     short = ((target, target.quantity - received.get((target.sku, target.location), 0)) for target in targets)
     return [Receipt(target.sku, quantity, target.location) for target, quantity in short if quantity > 0]
 
 
 async def _sells_something_else(database: Database) -> bool:
-    async with database.read() as read:
-        return bool(await value(read, SQL["has_other_goods"]))
+    async with database.fresh() as fresh:
+        return bool(await value(fresh, SQL["has_other_goods"]))
 
 
 async def _analyze(settings: Settings) -> None:
@@ -174,7 +174,7 @@ async def _analyze(settings: Settings) -> None:
     if settings.postgres_owner_url:
         owner = await postgres.connect(settings.postgres_owner_url, pool_size=1)
         try:
-            async with owner.read() as read:
-                await read.execute(SQL["analyze_loaded"])
+            async with owner.fresh() as fresh:
+                await fresh.execute(SQL["analyze_loaded"])
         finally:
             await owner.close()

@@ -26,7 +26,7 @@ from securecart.demo.source import Basket, Files, sku_of
 from securecart.errors import BasketRefused, DataMissing, NotRunning, StoreAway
 from securecart.settings import Settings
 from securecart.stores import postgres
-from securecart.stores.postgres import Read, one, statements_of, value
+from securecart.stores.postgres import Fresh, one, statements_of, value
 from securecart.values import Address, Line, Money
 
 __all__ = ["Report", "Schedule", "buy_baskets", "key_of"]
@@ -153,7 +153,7 @@ async def buy_baskets(
         raise NotRunning(home=str(settings.home_path))
     baskets, skipped = source.baskets(files, limit=limit, since=since)
     keys = [key_of(basket.basket_id) for basket in baskets]
-    bought = await _patiently(settings, lambda read: _bought(read, keys, baskets))
+    bought = await _patiently(settings, lambda fresh: _bought(fresh, keys, baskets))
     todo = [basket for basket in baskets if key_of(basket.basket_id) not in bought]
     progress("baskets", len(bought), len(baskets))
 
@@ -164,7 +164,7 @@ async def buy_baskets(
         await _shop(client, todo, times, shoppers, lambda done: progress("baskets", len(bought) + done, len(baskets)))
     seconds = time.perf_counter() - began
 
-    recorded = await _patiently(settings, lambda read: _recorded(read, keys))
+    recorded = await _patiently(settings, lambda fresh: _recorded(fresh, keys))
     due = expected.revenue_of(files, limit=limit, since=since)
     found = (recorded.orders, recorded.lines, recorded.revenue)
     return Report(
@@ -281,26 +281,26 @@ def _wish(household: int, total: int) -> Wish:
     return Wish(email_of(household), address, "pickup", "tok_visa", CURRENCY, total)
 
 
-async def _bought(read: Read, keys: list[str], baskets: list[Basket]) -> frozenset[str]:
-    if baskets and not await value(read, SQL["is_known"], sku_of(baskets[0].lines[0][0])):
+async def _bought(fresh: Fresh, keys: list[str], baskets: list[Basket]) -> frozenset[str]:
+    if baskets and not await value(fresh, SQL["is_known"], sku_of(baskets[0].lines[0][0])):
         raise DataMissing(problem="The demo's goods are not in the shop. Run `securecart demo load` first.")
-    return frozenset(row["key"] for row in await read.fetch(SQL["baskets_bought"], keys))
+    return frozenset(row["key"] for row in await fresh.fetch(SQL["baskets_bought"], keys))
 
 
-async def _recorded(read: Read, keys: list[str]) -> Recorded:
-    found = await one(read, SQL["recorded_orders"], Recorded, keys)
+async def _recorded(fresh: Fresh, keys: list[str]) -> Recorded:
+    found = await one(fresh, SQL["recorded_orders"], Recorded, keys)
     return found or Recorded(0, 0, 0)
 
 
-async def _patiently(settings: Settings, ask: Callable[[Read], Awaitable[T]]) -> T:
+async def _patiently(settings: Settings, ask: Callable[[Fresh], Awaitable[T]]) -> T:
     """Ask the orders database, waiting up to a minute for it to come back; `StoreAway` when it does not."""
     give_up_at = time.monotonic() + PATIENCE_S
     while True:
         try:
             database = await postgres.connect(settings.postgres_url, pool_size=1)
             try:
-                async with database.read() as read:
-                    return await ask(read)
+                async with database.fresh() as fresh:
+                    return await ask(fresh)
             finally:
                 await database.close()
         except StoreAway:

@@ -77,7 +77,7 @@ async def _wait_for_sweeper(shop: Shop, *, decisions_too: bool) -> bool:
 
 
 async def _unfinished(shop: Shop) -> Unfinished:
-    async with shop.database.read() as read:
-        found = await one(read, SQL["unfinished"], Unfinished)
+    async with shop.database.fresh() as fresh:
+        found = await one(fresh, SQL["unfinished"], Unfinished)
     assert found is not None, "counts have one row"
     return found

@@ -31,8 +31,8 @@ class Goods:
     async def put_on_sale(self, shop: Shop) -> None:
         """Import the products and receive the first goods; what a shop holds of them already counts as received."""
         await catalog.import_products(shop.database, shop.cache, [_product(sku) for sku in self.plenty + self.scarce])
-        async with shop.database.read() as read:
-            for level in await inventory.levels(read, self.plenty + self.scarce):
+        async with shop.database.fresh() as fresh:
+            for level in await inventory.levels(fresh, self.plenty + self.scarce):
                 self.received[level.sku] += level.received
         await self._receive(shop, dict.fromkeys(self.plenty, UNITS_OF_PLENTY) | dict.fromkeys(self.scarce, UNITS_OF_SCARCE))
 

@@ -23,7 +23,7 @@ from securecart.orders.model import (
     Record,
     Status,
 )
-from securecart.stores.postgres import Read, Transaction, one, rows, statements_of
+from securecart.stores.postgres import Fresh, Read, Transaction, one, rows, statements_of
 from securecart.values import Money, decode_cursor, encode_cursor
 
 SQL = statements_of(__package__)
@@ -57,12 +57,12 @@ async def open_all(tx: Transaction, orders: Sequence[NewOrder]) -> list[Opened]:
     return [fresh.get(order.number) or there[order.number] for order in orders]
 
 
-async def find_opened(read: Read, orders: Sequence[NewOrder]) -> dict[str, Opened]:
+async def find_opened(fresh: Fresh, orders: Sequence[NewOrder]) -> dict[str, Opened]:
     """By the number of each of these: the order that its shopper opened before with its key, or bought its cart with."""
     if not orders:
         return {}
     shoppers, keys, carts = zip(*((order.shopper_id, order.idempotency_key, order.cart_change) for order in orders), strict=True)
-    found = await read.fetch(SQL["find_opened"], shoppers, keys, carts)
+    found = await fresh.fetch(SQL["find_opened"], shoppers, keys, carts)
     # an order that was written and whose commit was not heard of is found under the number it was given then
     return {
         (order := orders[row["position"]]).number: Opened(
@@ -75,9 +75,9 @@ async def find_opened(read: Read, orders: Sequence[NewOrder]) -> dict[str, Opene
     }
 
 
-async def find_by_key(read: Read, shopper_id: str, idempotency_key: str) -> Opened | None:
+async def find_by_key(fresh: Fresh, shopper_id: str, idempotency_key: str) -> Opened | None:
     """The order that this shopper opened with this key, or None."""
-    return await one(read, SQL["find_by_key"], Opened, shopper_id, idempotency_key)
+    return await one(fresh, SQL["find_by_key"], Opened, shopper_id, idempotency_key)
 
 
 async def decide_all(tx: Transaction, words: Sequence[Decision]) -> dict[int, Decided]:
@@ -139,25 +139,25 @@ async def list_of(read: Read, shopper_id: str, *, after: str | None, limit: int)
     return page, encode_cursor(found[limit - 1]["id"]) if len(found) > limit else None
 
 
-async def paying(read: Read, number: str) -> Paying | None:
+async def paying(fresh: Fresh, number: str) -> Paying | None:
     """The order with this number, for asking the gateway about its payment, or None."""
-    return await one(read, SQL["find_paying"], Paying, number)
+    return await one(fresh, SQL["find_paying"], Paying, number)
 
 
-async def overdue(read: Read, gateway: str, *, limit: int) -> list[Paying]:
+async def overdue(fresh: Fresh, gateway: str, *, limit: int) -> list[Paying]:
     """Pending orders whose payment through this gateway should be known by now, the longest waiting first."""
-    return await rows(read, SQL["overdue_orders"], Paying, limit, gateway)
+    return await rows(fresh, SQL["overdue_orders"], Paying, limit, gateway)
 
 
-async def bought_carts(read: Read, order_ids: Sequence[int]) -> list[BoughtCart]:
+async def bought_carts(fresh: Fresh, order_ids: Sequence[int]) -> list[BoughtCart]:
     """What each of these orders has bought, and in which state the cart was."""
-    return await rows(read, SQL["bought_carts"], BoughtCart, list(order_ids)) if order_ids else []
+    return await rows(fresh, SQL["bought_carts"], BoughtCart, list(order_ids)) if order_ids else []
 
 
-async def buyers_of(read: Read, states: Sequence[tuple[str, str]]) -> list[int]:
+async def buyers_of(fresh: Fresh, states: Sequence[tuple[str, str]]) -> list[int]:
     """The ids of the orders that have bought one of these carts, each given as its shopper and its last change."""
     shopper_ids, changes = [shopper for shopper, _ in states], [change for _, change in states]
-    return [row["id"] for row in await read.fetch(SQL["buyers_of_carts"], shopper_ids, changes)] if states else []
+    return [row["id"] for row in await fresh.fetch(SQL["buyers_of_carts"], shopper_ids, changes)] if states else []
 
 
 def _order(row: dict[str, Any]) -> Order:

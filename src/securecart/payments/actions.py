@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from securecart.errors import BadInput
 from securecart.payments.model import Charge, Decision, Notice, OpenRefund, Wanted
-from securecart.stores.postgres import Read, Transaction, one, rows, statements_of
+from securecart.stores.postgres import Fresh, Transaction, one, rows, statements_of
 from securecart.values import Money
 
 SQL = statements_of(__package__)
@@ -49,9 +49,9 @@ async def want(tx: Transaction, order_id: int, decision: Decision) -> Wanted | N
     return await one(tx, SQL["want"], Wanted, order_id, decision)
 
 
-async def unfinished(read: Read, gateway: str, *, older_than_s: float, limit: int) -> list[Wanted]:
+async def unfinished(fresh: Fresh, gateway: str, *, older_than_s: float, limit: int) -> list[Wanted]:
     """Decisions about promised money that this gateway has not confirmed, oldest first."""
-    return await rows(read, SQL["unfinished"], Wanted, older_than_s, limit, gateway)
+    return await rows(fresh, SQL["unfinished"], Wanted, older_than_s, limit, gateway)
 
 
 async def keep_promise(tx: Transaction, order_id: int, charge: Charge) -> bool:
@@ -96,9 +96,9 @@ async def see(tx: Transaction, gateway: str, notice: Notice) -> bool:
     return await tx.fetchval(SQL["see_notice"], gateway, notice.id) is not None
 
 
-async def was_seen(read: Read, gateway: str, notice: Notice) -> bool:
+async def was_seen(fresh: Fresh, gateway: str, notice: Notice) -> bool:
     """Whether a notice was acted upon."""
-    return bool(await read.fetchval(SQL["was_seen"], gateway, notice.id))
+    return bool(await fresh.fetchval(SQL["was_seen"], gateway, notice.id))
 
 
 async def forget_notices(tx: Transaction, *, older_than_days: int) -> None:
@@ -106,6 +106,6 @@ async def forget_notices(tx: Transaction, *, older_than_days: int) -> None:
     await tx.execute(SQL["forget_notices"], older_than_days)
 
 
-async def unfinished_refunds(read: Read, gateway: str, *, older_than_s: float, limit: int) -> list[OpenRefund]:
+async def unfinished_refunds(fresh: Fresh, gateway: str, *, older_than_s: float, limit: int) -> list[OpenRefund]:
     """Refunds that were decided a while ago and that this gateway never confirmed, oldest first."""
-    return await rows(read, SQL["unfinished_refunds"], OpenRefund, older_than_s, limit, gateway)
+    return await rows(fresh, SQL["unfinished_refunds"], OpenRefund, older_than_s, limit, gateway)

@@ -13,7 +13,7 @@ from securecart.app import Shop
 from securecart.patience import POSTGRES_LONG
 from securecart.promises.book import Book, read_book
 from securecart.promises.model import Finding, Report, Told, contradictions
-from securecart.stores.postgres import Read, log, statements_of, value
+from securecart.stores.postgres import Fresh, log, statements_of, value
 
 __all__ = ["check", "look"]
 
@@ -54,8 +54,8 @@ async def check(
     except TimeoutError:
         what = f"The event log's readers did not catch up within {READ_WITHIN_S:.0f} s."
         findings.append(Finding("left_pending", "readers", what))
-    async with shop.database.read() as read:
-        orders = await value(read, SQL["count_orders"])
+    async with shop.database.fresh() as fresh:
+        orders = await value(fresh, SQL["count_orders"])
     return Report.of(
         findings,
         orders=orders,
@@ -67,7 +67,7 @@ async def check(
 
 
 async def look(
-    read: Read,
+    fresh: Fresh,
     *,
     told: Sequence[Told] = (),
     received: Mapping[str, int] | None = None,
@@ -76,19 +76,19 @@ async def look(
 ) -> list[Finding]:
     """Everything wrong that one look at the orders database shows, at most 10,000 things of each kind."""
     found = [
-        *await _ask(read, "doubled"),
-        *await _ask(read, "incomplete"),
-        *await _ask(read, "stock"),
-        *await _ask(read, "left_pending", at_rest, UNFINISHED_AFTER_S),
+        *await _ask(fresh, "doubled"),
+        *await _ask(fresh, "incomplete"),
+        *await _ask(fresh, "stock"),
+        *await _ask(fresh, "left_pending", at_rest, UNFINISHED_AFTER_S),
     ]
     if told:
         heard = [one.number for one in told], [one.total_minor for one in told], [one.state for one in told]
-        found += await _ask(read, "told", *heard)
+        found += await _ask(fresh, "told", *heard)
     if received:
-        found += await _ask(read, "received", list(received), list(received.values()))
+        found += await _ask(fresh, "received", list(received), list(received.values()))
     if book is not None:
-        found += await _ask(read, "captures", *book.columns)
-        found += await _ask(read, "uncaptured", *book.columns)
+        found += await _ask(fresh, "captures", *book.columns)
+        found += await _ask(fresh, "uncaptured", *book.columns)
     return found
 
 
@@ -99,8 +99,8 @@ async def _look_twice(
     findings: list[Finding] = []
     for again in (False, True):
         book = await read_book(shop.settings) if sandbox else None
-        async with shop.database.read() as read:
-            found = await look(read, told=told, received=received, book=book, at_rest=at_rest)
+        async with shop.database.fresh() as fresh:
+            found = await look(fresh, told=told, received=received, book=book, at_rest=at_rest)
         before = {(finding.promise, finding.key) for finding in findings}
         findings = [finding for finding in found if not again or (finding.promise, finding.key) in before]
         if not findings:
@@ -112,16 +112,16 @@ async def _projections(shop: Shop) -> dict[str, int] | None:
     """What each reader shows otherwise than the orders database; None when that went on selling during every look."""
     for _ in range(LOOKS_MAX):
         await readers.catch_up(shop.stores, within_s=READ_WITHIN_S)
-        async with shop.database.read() as read:
-            before = await log.newest(read)
+        async with shop.database.fresh() as fresh:
+            before = await log.newest(fresh)
         found = await readers.differences(shop.stores)
-        async with shop.database.read() as read:
-            unmoved = await log.newest(read) == before
+        async with shop.database.fresh() as fresh:
+            unmoved = await log.newest(fresh) == before
         if unmoved or not any(found.values()):
             return found
     return None
 
 
-async def _ask(read: Read, statement: str, *arguments: Any) -> list[Finding]:
-    rows = await read.fetch(SQL[statement], *arguments, timeout=POSTGRES_LONG.answer_s)
+async def _ask(fresh: Fresh, statement: str, *arguments: Any) -> list[Finding]:
+    rows = await fresh.fetch(SQL[statement], *arguments, timeout=POSTGRES_LONG.answer_s)
     return [msgspec.convert(dict(row), Finding) for row in rows]

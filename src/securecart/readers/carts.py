@@ -30,8 +30,8 @@ async def read(stores: Stores, facts: Sequence[Event]) -> None:
     }
     changed = await carts.take_out_many(stores.dynamodb, list(ids))
     if changed:
-        async with stores.database.read() as connection:
-            bought = await orders.bought_carts(connection, [ids[one] for one in changed])
+        async with stores.database.fresh() as fresh:
+            bought = await orders.bought_carts(fresh, [ids[one] for one in changed])
         await _take_out(stores, bought)
 
 
@@ -73,9 +73,9 @@ async def _still_held(stores: Stores, page: Iterable[tuple[str, Cart]]) -> list[
         for change in cart.trail
         if change and carts.name_of_taking_out(change) not in cart.trail
     ]
-    async with stores.database.read() as connection:
-        ids = await orders.buyers_of(connection, states)
-        return await orders.bought_carts(connection, ids)
+    async with stores.database.fresh() as fresh:
+        ids = await orders.buyers_of(fresh, states)
+        return await orders.bought_carts(fresh, ids)
 
 
 async def _take_out(stores: Stores, bought: Iterable[BoughtCart]) -> None:

@@ -22,8 +22,8 @@ async def read(stores: Stores, facts: Sequence[Event]) -> None:
     """Write the orders that these facts tell of into the history as they are now, each once."""
     ids = dict.fromkeys(fact.order_id for fact in facts if isinstance(fact, OrderEvent))
     if ids:
-        async with stores.database.read() as connection:
-            entries = await history.entries(connection, list(ids))
+        async with stores.database.fresh() as fresh:
+            entries = await history.entries(fresh, list(ids))
         await history.keep(stores.dynamodb, entries)
 
 
@@ -31,8 +31,8 @@ async def rebuild(stores: Stores, progress: Progress) -> int:
     """Write every order from the first to the last, then take out what is no order's; safe to repeat."""
     written, last = 0, 0
     while True:
-        async with stores.database.read() as connection:
-            entries = await history.entries_after(connection, last, limit=PAGE_ORDERS)
+        async with stores.database.fresh() as fresh:
+            entries = await history.entries_after(fresh, last, limit=PAGE_ORDERS)
         if not entries:
             break
         await history.keep(stores.dynamodb, entries)
@@ -47,8 +47,8 @@ async def differences(stores: Stores) -> int:
     """How many orders the history does not show as they are, and how many it shows that are none."""
     wrong, last = 0, 0
     while True:
-        async with stores.database.read() as connection:
-            entries = await history.entries_after(connection, last, limit=PAGE_ORDERS)
+        async with stores.database.fresh() as fresh:
+            entries = await history.entries_after(fresh, last, limit=PAGE_ORDERS)
         if not entries:
             break
         wrong += len(await lasting(await _misshown(stores, entries), lambda ids: _misshown_now(stores, ids)))
@@ -68,14 +68,14 @@ async def _misshown(stores: Stores, entries: Sequence[Entry]) -> list[int]:
 
 
 async def _misshown_now(stores: Stores, ids: Sequence[int]) -> list[int]:
-    async with stores.database.read() as connection:
-        entries = await history.entries(connection, ids)
+    async with stores.database.fresh() as fresh:
+        entries = await history.entries(fresh, ids)
     return await _misshown(stores, entries)
 
 
 async def _orphans(stores: Stores, page: Sequence[Key]) -> list[Key]:
     """Those of the keys that are no order of that shopper's."""
-    async with stores.database.read() as connection:
-        entries = await history.entries(connection, [key.order_id for key in page])
+    async with stores.database.fresh() as fresh:
+        entries = await history.entries(fresh, [key.order_id for key in page])
     there = {Key(entry.shopper_id, entry.order_id) for entry in entries}
     return [key for key in page if key not in there]

@@ -66,8 +66,8 @@ async def catch_up(stores: Stores, readers: Sequence[Reader] | None = None, *, w
     """Wait until every reader has passed what is committed now, running those that nobody runs; `TimeoutError`."""
     readers = _here(stores, readers)
     await register(stores, readers)
-    async with stores.database.read() as read:
-        goal = await event_log.newest(read)
+    async with stores.database.fresh() as fresh:
+        goal = await event_log.newest(fresh)
     async with asyncio.timeout(within_s), event_log.open_line(stores.database) as line:
         await asyncio.gather(*(_catch_up(line, stores, reader, goal) for reader in readers))
 
@@ -79,8 +79,8 @@ async def begin(stores: Stores, reader: Reader, progress: Progress = lambda _: N
     the place, so the reader reads it afterwards.
     """
     started = datetime.now(UTC)
-    async with stores.database.read() as read:
-        start = await event_log.horizon(read)
+    async with stores.database.fresh() as fresh:
+        start = await event_log.horizon(fresh)
     done = await reader.rebuild(stores, progress)
     async with stores.database.transaction() as tx:
         old = await event_log.place_of(tx, reader.name)
@@ -173,8 +173,8 @@ async def _read_while_ours(line: Line, bell: asyncio.Event, stores: Stores, read
 
 async def _catch_up(line: Line, stores: Stores, reader: Reader, goal: Place) -> None:
     while not await line.take_turn(reader.name):
-        async with stores.database.read() as read:
-            if await event_log.place_of(read, reader.name) >= goal:
+        async with stores.database.fresh() as fresh:
+            if await event_log.place_of(fresh, reader.name) >= goal:
                 return
         await asyncio.sleep(POLL_S)
     place = await _beginning(stores, reader)
@@ -188,18 +188,18 @@ async def _catch_up(line: Line, stores: Stores, reader: Reader, goal: Place) -> 
 
 async def _beginning(stores: Stores, reader: Reader) -> Place:
     """Where the reader stands; one that never read is built first, for the log may not reach back to the first order."""
-    async with stores.database.read() as read:
-        place = await event_log.place_of(read, reader.name)
+    async with stores.database.fresh() as fresh:
+        place = await event_log.place_of(fresh, reader.name)
     if place == BEGINNING:
         log.info("reader begins with a rebuild", reader=reader.name, done=await begin(stores, reader))
-        async with stores.database.read() as read:
-            place = await event_log.place_of(read, reader.name)
+        async with stores.database.fresh() as fresh:
+            place = await event_log.place_of(fresh, reader.name)
     return place
 
 
 async def _next_batch(stores: Stores, place: Place) -> Batch | None:
-    async with stores.database.read() as read:
-        return await event_log.read_batch(read, place, limit=BATCH_FACTS)
+    async with stores.database.fresh() as fresh:
+        return await event_log.read_batch(fresh, place, limit=BATCH_FACTS)
 
 
 async def _take(stores: Stores, reader: Reader, place: Place, batch: Batch) -> Place:

@@ -15,7 +15,7 @@ from aiodynamo.utils import dy2py
 from securecart.orders.history.model import DAY_SHARDS, Entry, Key, day_key, entry_of, item_of, key_of
 from securecart.orders.model import OrderSummary
 from securecart.stores.dynamodb import DynamoDB, LeftOut, TableSpec
-from securecart.stores.postgres import Read, statements_of
+from securecart.stores.postgres import Fresh, statements_of
 from securecart.values import decode_cursor, encode_cursor
 
 SQL = statements_of(__package__)
@@ -44,14 +44,14 @@ SCAN_ITEMS = 500
 BATCH_GETS = 100
 
 
-async def entries(read: Read, order_ids: Sequence[int]) -> list[Entry]:
+async def entries(fresh: Fresh, order_ids: Sequence[int]) -> list[Entry]:
     """These orders as the orders database says they are now, in one statement; ids of no order are left out."""
-    return [_entry(row) for row in await read.fetch(SQL["history_entries"], list(order_ids))]
+    return [_entry(row) for row in await fresh.fetch(SQL["history_entries"], list(order_ids))]
 
 
-async def entries_after(read: Read, order_id: int, *, limit: int) -> list[Entry]:
+async def entries_after(fresh: Fresh, order_id: int, *, limit: int) -> list[Entry]:
     """The orders behind an id, oldest first, as the orders database says they are now."""
-    return [_entry(row) for row in await read.fetch(SQL["history_page"], order_id, limit)]
+    return [_entry(row) for row in await fresh.fetch(SQL["history_page"], order_id, limit)]
 
 
 async def keep(dynamodb: DynamoDB, kept: Sequence[Entry]) -> None:

@@ -84,8 +84,8 @@ class _Lag(Collector):
 
 async def _database(shop: Shop) -> bool:
     try:
-        async with shop.database.read() as read:
-            return bool(await read.fetchval("SELECT true"))
+        async with shop.database.fresh(within_s=0) as fresh:
+            return bool(await fresh.fetchval("SELECT true"))
     except SecureCartError:
         return False
 

@@ -146,10 +146,10 @@ async def _key_of(here: Visit, session: Session) -> tuple[str, str]:
 
     A declined order uses its key up, so each next try has the next number behind the cart's own key.
     """
-    async with here.shop.database.read() as read:
+    async with here.shop.database.fresh() as fresh:
         for attempt in range(1, 100):
             key = f"{here.cart.change}.{attempt}"
-            opened = await orders.find_by_key(read, session.shopper_id, key)
+            opened = await orders.find_by_key(fresh, session.shopper_id, key)
             if opened is None or opened.status in {"pending", "authorised", "paid"}:
                 return key, opened.number if opened else ""
     raise BadInput(problem="There were too many tries with this cart; change something in it to go on.")
@@ -180,8 +180,8 @@ def _wish(form: Form) -> PlaceOrder:
 async def _explain(here: Visit, session: Session, form: Form, error: SecureCartError) -> Response[str]:
     """The form again with what went wrong, or the order that this very form had placed before."""
     if isinstance(error, IdempotencyKeyReused):
-        async with here.shop.database.read() as read:
-            opened = await orders.find_by_key(read, session.shopper_id, form.values["key"])
+        async with here.shop.database.fresh() as fresh:
+            opened = await orders.find_by_key(fresh, session.shopper_id, form.values["key"])
         if opened is not None and opened.status != "declined":
             return see_other(here, f"/orders/{opened.number}?placed=1")
         form.errors[""] = "That card was declined before; look at your choice and confirm again."

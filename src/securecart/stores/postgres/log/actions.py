@@ -8,7 +8,7 @@ from datetime import datetime
 import msgspec
 
 from securecart.events import Event
-from securecart.stores.postgres.database import Read, Transaction, one, value
+from securecart.stores.postgres.database import Fresh, Transaction, one, value
 from securecart.stores.postgres.log.model import BEGINNING, Batch, Place, Standing
 from securecart.stores.postgres.statements import statements_of
 
@@ -28,9 +28,9 @@ async def register(tx: Transaction, names: Sequence[str]) -> None:
     await tx.execute(SQL["register_readers"], list(names))
 
 
-async def read_batch(read: Read, after: Place, *, limit: int) -> Batch | None:
+async def read_batch(fresh: Fresh, after: Place, *, limit: int) -> Batch | None:
     """The next facts behind a place, or None; whatever an open transaction may still write in front waits for it."""
-    found = await read.fetch(SQL["read_batch"], after.xid, after.id, limit)
+    found = await fresh.fetch(SQL["read_batch"], after.xid, after.id, limit)
     if not found:
         return None
     facts, unreadable = [], []
@@ -43,9 +43,9 @@ async def read_batch(read: Read, after: Place, *, limit: int) -> Batch | None:
     return Batch(facts, Place(last["xid"], last["id"]), last["at"], len(found), unreadable)
 
 
-async def place_of(read: Read, name: str) -> Place:
+async def place_of(fresh: Fresh, name: str) -> Place:
     """Where a reader stands; at the beginning when nobody knows it."""
-    return await one(read, SQL["find_place"], Place, name) or BEGINNING
+    return await one(fresh, SQL["find_place"], Place, name) or BEGINNING
 
 
 async def move(tx: Transaction, name: str, old: Place, new: Place, passed: datetime) -> bool:
@@ -54,17 +54,17 @@ async def move(tx: Transaction, name: str, old: Place, new: Place, passed: datet
     return moved is not None
 
 
-async def horizon(read: Read) -> Place:
+async def horizon(fresh: Fresh) -> Place:
     """The place in front of which nothing can be written any more; what was committed before it can all be read now."""
-    return await one(read, SQL["horizon"], Place) or BEGINNING
+    return await one(fresh, SQL["horizon"], Place) or BEGINNING
 
 
-async def newest(read: Read) -> Place:
+async def newest(fresh: Fresh) -> Place:
     """The place of the last committed fact; the beginning when there is none."""
-    return await one(read, SQL["newest_place"], Place) or BEGINNING
+    return await one(fresh, SQL["newest_place"], Place) or BEGINNING
 
 
-async def standings(read: Read) -> list[Standing]:
+async def standings(fresh: Fresh) -> list[Standing]:
     """How far every reader has come, by name."""
     return [
         Standing(
@@ -75,7 +75,7 @@ async def standings(read: Read) -> list[Standing]:
             passed=row["passed"],
             moved_at=row["moved_at"],
         )
-        for row in await read.fetch(SQL["standings"])
+        for row in await fresh.fetch(SQL["standings"])
     ]
 
 

@@ -14,7 +14,8 @@ from typing import Any
 import asyncpg
 
 from securecart.errors import StoreAway
-from securecart.stores.postgres.database import AWAY, Database
+from securecart.stores.postgres.database import Database
+from securecart.stores.postgres.node import AWAY
 from securecart.stores.postgres.statements import statements_of
 
 __all__ = ["Line", "open_line"]

@@ -53,8 +53,8 @@ class Lookout:
 
     async def _look(self) -> None:
         try:
-            async with self._database.read() as read:
-                self._seen = {one.name: one for one in await standings(read)}
+            async with self._database.fresh(within_s=0) as fresh:
+                self._seen = {one.name: one for one in await standings(fresh)}
         except SecureCartError:
             return
         self._at = time.monotonic()
