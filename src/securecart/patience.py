@@ -150,11 +150,12 @@ class Breaker:
     """Stops asking a store that does not answer, so that nobody waits for it, and looks by itself whether it is back.
 
     `look` asks the store the cheapest question and says whether it answered; it is called only while the breaker is open.
-    Who calls the store tells the breaker how it went: `heard` or `missed`.
+    Who calls the store tells the breaker how it went: `heard` or `missed`. `turns` counts how often it has opened or closed.
     """
 
     def __init__(self, patience: Patience, look: Callable[[], Awaitable[bool]]) -> None:
         self.patience = patience
+        self.turns = 0
         self._is_open = False
         self._look = look
         self._missed = 0
@@ -196,6 +197,7 @@ class Breaker:
 
     def _open(self) -> None:
         self._is_open = True
+        self.turns += 1
         log.warning("store does not answer, it is left alone until it does", store=self.patience.name)
         _opened.labels(self.patience.name).inc()
         _open.labels(self.patience.name).inc()
@@ -209,6 +211,7 @@ class Breaker:
                 break
         self._looking = None
         self._is_open = False
+        self.turns += 1
         self.heard()
         _open.labels(self.patience.name).dec()
         log.info("store answers again", store=self.patience.name, away_s=round(time.monotonic() - began, 1))

@@ -15,6 +15,7 @@ from typing import IO, Any, ClassVar
 from urllib.parse import urlsplit
 
 import psutil
+from prometheus_client.multiprocess import mark_process_dead
 
 from securecart import settings as settings_table
 from securecart.engines.home import Home, RunningEngine
@@ -147,6 +148,11 @@ class Engine(ABC):
         with self.log.open("ab") as log:
             self._said_before = log.tell()
             yield log
+
+    def forget_gauges(self) -> None:
+        """Take what a dead process of the shop last said of itself out of the shared counters; its counts stay."""
+        if self._child is not None:
+            mark_process_dead(self._child.pid, str(self.home.metrics()))  # type: ignore[no-untyped-call]
 
     def failure(self) -> OperatorError:
         """Why the process ended: the last telling line that it logged since it was started."""

@@ -36,6 +36,7 @@ class Web(Engine):
     async def start(self) -> None:
         """Start the process; it reads addresses and secrets from the home folder."""
         self.version = securecart.__version__
+        self.forget_gauges()
         self.home.remember(self.connections())
         self.spawn([sys.executable, "-m", "securecart.web", "--port", str(self.port)], shop_environment(self.home))
 

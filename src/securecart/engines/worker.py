@@ -21,6 +21,7 @@ class Worker(Engine):
     async def start(self) -> None:
         """Start the process; it reads addresses and secrets from the home folder."""
         self.version = securecart.__version__
+        self.forget_gauges()
         self.spawn([sys.executable, "-m", "securecart.worker"], shop_environment(self.home))
 
     async def answers(self) -> bool:

@@ -38,10 +38,14 @@ class Memory:
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
         self._noted: dict[str, float] = {}
+        self._turns = 0
 
     async def note(self, session: Session) -> None:
         """Remember what the session says now."""
         key, now = _key(session.token), time.monotonic()
+        if self._turns != self._cache.breaker.turns:  # the cache has been away, and may have come back empty
+            self._turns = self._cache.breaker.turns
+            self._noted.clear()
         if now < self._noted.get(key, 0.0):
             return
         if len(self._noted) >= NOTES_MAX:
