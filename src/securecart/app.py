@@ -11,7 +11,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from msgspec import Struct
 
 from securecart import carts, migrations, payments, readers, sessions
+from securecart import settings as settings_table
 from securecart.checkout import Intake, Pace, Till
+from securecart.engines import Home
 from securecart.orders import history
 from securecart.settings import Settings
 from securecart.stores import cache, dynamodb, postgres
@@ -71,16 +73,21 @@ async def open_shop(settings: Settings) -> AsyncIterator[Shop]:
 
 
 async def prepare(settings: Settings) -> None:
-    """Bring the databases to the shape this version needs; safe to repeat and to race."""
+    """Bring the databases of every region to the shape this version needs; safe to repeat and to race."""
     await migrations.apply(settings.postgres_owner_url)
-    tables = await dynamodb.connect(settings.dynamodb_url, region=settings.dynamodb_region, prefix=settings.dynamodb_prefix)
-    try:
-        await tables.create_tables([sessions.TABLE, carts.TABLE, history.TABLE])
-    finally:
-        await tables.close()
+    regions = [settings]
+    if settings.profile == "regions":
+        regions += [settings_table.load(str(home.path)) for home in Home(settings.home_path).with_regions()[1:]]
+    for region in regions:
+        tables = await dynamodb.connect(region.dynamodb_url, region=region.dynamodb_region, prefix=region.dynamodb_prefix)
+        try:
+            await tables.create_tables([sessions.TABLE, carts.TABLE, history.TABLE])
+        finally:
+            await tables.close()
     database = await postgres.connect(settings.postgres_url, pool_size=1)
     try:
         async with database.transaction() as tx:
-            await postgres.log.register(tx, [reader.name for reader in readers.readers_of(settings.region)])
+            names = [reader.name for region in regions for reader in readers.readers_of(region.region)]
+            await postgres.log.register(tx, names)
     finally:
         await database.close()

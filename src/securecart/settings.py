@@ -20,6 +20,8 @@ from securecart.errors import BadInput
 
 PREFIX = "SECURECART_"
 FILE_NAME = "settings.json"
+# A shop of one region, and the first of several: what is named by region has its plain name there.
+FIRST_REGIONS = ("", "a")
 
 
 def _help(text: str) -> Meta:
@@ -36,6 +38,9 @@ class Settings(Struct, frozen=True, kw_only=True):
         Literal["single", "ha", "regions"],
         _help("How the stores are run: single, ha (PostgreSQL on three nodes) or regions (ha, and a second region)."),
     ] = "single"
+    region_postgres_url: Annotated[
+        str, _help("The database nodes of this region alone, where there are several regions; written by `up`.")
+    ] = ""
     region: Annotated[str, _help("The region this process belongs to, where there are several; written by `up`.")] = ""
 
     postgres_url: Annotated[

@@ -6,9 +6,11 @@ import os
 import shutil
 import sys
 import time
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import msgspec
 from rich.console import Console, Group
 from rich.live import Live
 from rich.panel import Panel
@@ -94,6 +96,10 @@ def show_screen(seen: HomeStatus, home: Home, profile: str) -> None:
         query = "?target_session_attrs=read-write" if "," in hosts else ""
         psql = f"PGPASSFILE={home.run() / 'pgpass'} psql 'postgresql://securecart_app@{hosts}/securecart{query}'"
         tries.insert(-1, (psql, "look into the database"))
+    for region in seen.regions:
+        address = Home(Path(region.home)).settings().get("web_url", "")
+        rows.insert(1, (f"The shop in region {region.region}", f"{address}  (--home {region.home})"))
+        tries.insert(1, (f"{program} region status{there}", "who takes the writes, how far the other region is behind"))
     show_status(seen)
     if out.is_terminal:
         grid = Table.grid(padding=(0, 2))
@@ -111,7 +117,7 @@ def show_status(seen: HomeStatus) -> None:
     if out.is_terminal:
         out.print(engines_table(seen))
         return
-    for engine in seen.engines:
+    for engine in _everywhere(seen):
         parts = (
             engine.name,
             engine.version,
@@ -138,12 +144,22 @@ def engines_table(seen: HomeStatus) -> Table:
         title_justify="left",
     )
     table.add_column("Memory", justify="right")
-    for engine in seen.engines:
+    for engine in _everywhere(seen):
         health = Text(_health(engine), style="green" if engine.healthy else "red")
         table.add_row(
             engine.name, engine.version, engine.address, health, engine.role, str(engine.pid or ""), _mebibytes(engine.memory)
         )
     return table
+
+
+def _everywhere(seen: HomeStatus) -> list[EngineStatus]:
+    """The engines of this home, and those of further regions after their names."""
+    further = [
+        msgspec.structs.replace(engine, name=f"{region.region}/{engine.name}")
+        for region in seen.regions
+        for engine in region.engines
+    ]
+    return [*seen.engines, *further]
 
 
 def _health(engine: EngineStatus) -> str:

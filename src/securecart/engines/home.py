@@ -3,6 +3,8 @@
 settings.json   addresses and generated secrets, readable by the owner only
 state.json      which processes run: pid, birth, port
 ports.json      ports kept for the next start
+fenced          another region took over: this one follows it when it comes back
+region-NAME/    the same again, for another region of the shop
 lock            held by the supervisor as long as it lives
 data/ENGINE     what an engine keeps
 logs/ENGINE.log what an engine says
@@ -31,6 +33,7 @@ __all__ = ["Home", "RunningEngine", "State"]
 NEEDED_MB = 500
 LOG_BYTES_MAX = 16 * 1024 * 1024
 HELD = "held-"
+REGION = "region-"
 # Below the range from which Linux takes the ports of outgoing connections: a kept port is still free the next time.
 PORTS = range(20_000, 30_000)
 
@@ -156,6 +159,26 @@ class Home:
         """The labels of the engines that are held."""
         return frozenset(file.name.removeprefix(HELD) for file in self.run().glob(f"{HELD}*"))
 
+    def fence(self) -> None:
+        """Have the database of this home follow the other region whenever it starts, until the fence is taken down."""
+        self._fence().touch()
+
+    def take_fence_down(self) -> None:
+        """The database starts as what its nodes have agreed on."""
+        self._fence().unlink(missing_ok=True)
+
+    def is_fenced(self) -> bool:
+        """Whether the other region took over while this one could not be asked."""
+        return self._fence().exists()
+
+    def region(self, name: str) -> Home:
+        """The home of another region of this shop, which is a folder in this one."""
+        return Home(self.path / f"{REGION}{name}")
+
+    def with_regions(self) -> list[Home]:
+        """This home and those of the shop's other regions."""
+        return [self, *(Home(folder) for folder in sorted(self.path.glob(f"{REGION}*")) if folder.is_dir())]
+
     def secret(self, name: str) -> str:
         """A random secret that is made once and kept."""
         known = self.settings()
@@ -194,6 +217,9 @@ class Home:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
         scratch.replace(path)
+
+    def _fence(self) -> Path:
+        return self.path / "fenced"
 
     def _hold(self, label: str) -> Path:
         return self.run() / f"{HELD}{label}"

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import psutil
 from msgspec import Struct
 
@@ -33,7 +34,10 @@ class EngineStatus(Struct, frozen=True):
 
 
 class HomeStatus(Struct, frozen=True):
-    """A home and its engines; `healthy` when the supervisor lives, has started all it plans to, and all are well."""
+    """A home and its engines; `healthy` when the supervisor lives, has started all it plans to, and all are well.
+
+    `regions` are those beside this one, which are counted in; memory is all that they take together.
+    """
 
     home: str
     running: bool
@@ -42,10 +46,23 @@ class HomeStatus(Struct, frozen=True):
     supervisor: int | None
     memory: int
     engines: list[EngineStatus]
+    region: str = ""
+    regions: list[HomeStatus] = []
 
 
 async def observe(home: Home) -> HomeStatus:
-    """Look at every process that the state file names."""
+    """Look at every process that the state file names, and at those of the shop's other regions."""
+    here, *there = await asyncio.gather(*(_observe(one) for one in home.with_regions()))
+    there = [one for one in there if one.engines]
+    return msgspec.structs.replace(
+        here,
+        healthy=here.healthy and all(one.healthy for one in there),
+        memory=here.memory + sum(engine.memory for one in there for engine in one.engines),
+        regions=there,
+    )
+
+
+async def _observe(home: Home) -> HomeStatus:
     state = home.state()
     supervisor = supervisor_of(home)
     written = home.settings()
@@ -62,6 +79,7 @@ async def observe(home: Home) -> HomeStatus:
         supervisor=supervisor.pid if supervisor else None,
         memory=sum(engine.memory for engine in engines) + (_own_memory(supervisor) if supervisor else 0),
         engines=engines,
+        region=str(written.get("region", "")),
     )
 
 

@@ -8,20 +8,22 @@ ours and is found by its data folder.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import shutil
 import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import psutil
 
+from securecart.engines.beyond import Beyond
 from securecart.engines.home import Home
 from securecart.engines.patroni_rest import NodeState, ask, ask_cluster, request
-from securecart.engines.patroni_yaml import Folders, Neighbour, configuration, dynamic
+from securecart.engines.patroni_yaml import Folders, Neighbour, configuration, dynamic, raft_folder
 from securecart.engines.postgres_files import (
     as_ordinary_user,
     clear_the_way,
@@ -31,7 +33,7 @@ from securecart.engines.postgres_files import (
     run_alone,
     sockets_of,
 )
-from securecart.engines.postgres_roles import APP, NOT_READY, OWNER, SUPERUSER, Roles
+from securecart.engines.postgres_roles import APP, NOT_READY, OWNER, SUPERUSER, Roles, look_at
 from securecart.engines.process import Engine, stop_process
 from securecart.errors import EngineFailed
 from securecart.settings import Settings
@@ -46,6 +48,12 @@ FIRST_DATA_WITHIN_S = 30
 POLL_S = 0.1
 
 
+class Voter(Protocol):
+    """Who takes part in the agreement without having data."""
+
+    raft_port: int
+
+
 class PatroniNode(Engine):
     """One node of the orders database. The first keeps its data where a single PostgreSQL does, and speaks for all."""
 
@@ -55,11 +63,15 @@ class PatroniNode(Engine):
     stop_within_s = 45
     ready_within_s = 90
 
-    def __init__(self, home: Home, settings: Settings, *, number: int, nodes: list[PatroniNode]) -> None:
+    def __init__(
+        self, home: Home, settings: Settings, *, number: int, nodes: list[PatroniNode], beyond: Beyond | None = None
+    ) -> None:
         super().__init__(home, settings, number=number)
         self.number = number
         self.rest_port = 0
         self.raft_port = 0
+        self.beyond = beyond
+        self.voters: list[Voter] = []
         self._nodes = nodes
         self._roles = Roles(home)
         self._was_ready = False
@@ -78,6 +90,8 @@ class PatroniNode(Engine):
         """Write what Patroni is to do and start it; the first node makes the data that the others copy."""
         programs = await asyncio.to_thread(programs_of, self)
         data = _data(self.home, self.label)
+        if self.home.is_fenced() and self.beyond is not None:
+            await asyncio.to_thread(self._follow_from_now_on, data, self.beyond)
         if postmaster_of(data) is None:
             await clear_the_way(data, self.home.run() / f".s.PGSQL.{self.port}.lock")
             if self.number == 1:
@@ -85,29 +99,33 @@ class PatroniNode(Engine):
             else:
                 await asyncio.to_thread(_drop_half_a_copy, data)
                 await self._first_has_data()
-        (self.home.path / "data" / "raft" / self.label).mkdir(mode=0o700, parents=True, exist_ok=True)
+        raft_folder(self.home, self.label).mkdir(mode=0o700, parents=True, exist_ok=True)
         file = self.home.run() / f"{self.label}.yaml"
-        others = [node.as_neighbour() for node in self._nodes if node is not self]
+        voters = [voter.raft_port for voter in (*self._nodes, *self.voters) if voter is not self]
         folders = Folders(data, programs, sockets_of(self))
-        told = configuration(self._roles, self.as_neighbour(), others, folders, store=self.settings.cluster_store)
+        told = configuration(
+            self._roles, self.as_neighbour(), voters, folders, store=self.settings.cluster_store, beyond=self.beyond
+        )
         self.home.write_private(file, msgspec.json.format(msgspec.json.encode(told)).decode())
         self.spawn(as_ordinary_user(self, [sys.executable, "-m", "patroni", str(file)]))
 
     async def answers(self) -> bool:
         """Whether this node serves; the first makes roles and database, and waits at its first start for all nodes."""
-        if await self.look(self._rest_url()) is None:
+        if await self.look(self.rest_url()) is None:
             return False
         if self.number == 1 and not self._was_ready:
+            states = await asyncio.gather(*(ask(node.rest_url()) for node in self._nodes))
+            follows = any(state is not None and state.role == "standby_leader" for state in states)
             try:
-                await self._roles.make([node.port for node in self._nodes])
+                if not follows:
+                    await self._roles.make([node.port for node in self._nodes])
             except NOT_READY:
                 return False
-            states = await asyncio.gather(*(ask(node._rest_url()) for node in self._nodes))  # noqa: SLF001 - our own kind
-            if not _complete(states):
+            if not _complete(states, follows=follows):
                 return False
             # What a newer version wants of an older home's cluster.
             key = self.home.secret("patroni_secret")
-            await request(self._rest_url(), "PATCH", "/config", body=dynamic(), key=key)
+            await request(self.rest_url(), "PATCH", "/config", body=dynamic(self.beyond), key=key)
         self._was_ready = True
         return True
 
@@ -116,8 +134,8 @@ class PatroniNode(Engine):
         try:
             await super().wait_until_ready()
         except EngineFailed:
-            states = await asyncio.gather(*(ask(node._rest_url()) for node in self._nodes if node is not self))  # noqa: SLF001
-            if not any(state and state.serves and state.role == "primary" for state in states):
+            states = await asyncio.gather(*(ask(node.rest_url()) for node in self._nodes if node is not self))
+            if not any(state and state.serves and state.role in {"primary", "standby_leader"} for state in states):
                 raise
 
     @staticmethod
@@ -160,18 +178,20 @@ class PatroniNode(Engine):
         """The database on every node, and Patroni's REST interface with its key; told by the first node for all."""
         if self.number != 1:
             return {}
-        ports = [node.port for node in self._nodes]
+        own = [node.port for node in self._nodes]
+        all_ports = own if self.beyond is None else [*own, self.beyond.writer_port]
         return {
-            "postgres_url": self._roles.url(APP, ports),
-            "postgres_owner_url": f"{self._roles.url(OWNER, ports)}?target_session_attrs=read-write",
-            "cluster_urls": ",".join(node._rest_url() for node in self._nodes),  # noqa: SLF001 - our own kind
+            "postgres_url": self._roles.url(APP, all_ports),
+            "postgres_owner_url": f"{self._roles.url(OWNER, all_ports)}?target_session_attrs=read-write",
+            "region_postgres_url": "" if self.beyond is None else self._roles.url(APP, own),
+            "cluster_urls": ",".join(node.rest_url() for node in self._nodes),
             "cluster_key": self.home.secret("patroni_secret"),
         }
 
     async def stop(self) -> None:
         """Stop Patroni, which stops its PostgreSQL; the writer goes last, so that nobody takes over from it."""
         if not self.died() and self.running() is not None:
-            state = await ask(self._rest_url())
+            state = await ask(self.rest_url())
             if state is not None and state.role == "primary":
                 await self._others_have_stopped()
         await super().stop()
@@ -179,7 +199,9 @@ class PatroniNode(Engine):
 
     def as_neighbour(self) -> Neighbour:
         """The node as the others reach it."""
-        return Neighbour(self.label, self.port, self.rest_port, self.raft_port)
+        # What a node of another region is called must not be taken here for the standby that confirms commits.
+        name = self.label if self.beyond is None or not self.beyond.begins_as_copy else f"{self.beyond.region}-{self.label}"
+        return Neighbour(self.label, name, self.port, self.rest_port, self.raft_port)
 
     async def _others_have_stopped(self) -> None:
         others = [node for node in self._nodes if node is not self]
@@ -191,11 +213,32 @@ class PatroniNode(Engine):
         """What the first node has before its first start, unless it lost it: then it copies from the others as they do."""
         if not (data / "PG_VERSION").exists():
             data.parent.mkdir(parents=True, exist_ok=True)
+            if self.beyond is not None and self.beyond.begins_as_copy:
+                await asyncio.to_thread(_drop_half_a_copy, data)
+                await self._other_region_leads(self.beyond)
+                return
             if any((_data(self.home, node.label) / MARK).exists() for node in self._nodes):
                 return
             await initdb(self, programs, data, SUPERUSER, self._roles.password(SUPERUSER))
-        if not (data / MARK).exists():
+        if not (data / MARK).exists() and not (self.beyond is not None and self.beyond.begins_as_copy):
             await run_alone(self, programs, data, self._roles.to_replicate())
+
+    async def _other_region_leads(self, beyond: Beyond) -> None:
+        """Wait until the other region's writer lets us in, through the link; for as long as its first start may take."""
+        deadline = time.monotonic() + self.ready_within_s
+        url = self._roles.url(SUPERUSER, [beyond.writer_port], SUPERUSER)
+        while await look_at(url) is None and time.monotonic() < deadline:  # noqa: ASYNC110 - another program's start
+            await asyncio.sleep(POLL_S)
+
+    def _follow_from_now_on(self, data: Path, beyond: Beyond) -> None:
+        """Forget what was agreed on here, and remember that this region follows the other one."""
+        shutil.rmtree(raft_folder(self.home, self.label), ignore_errors=True)
+        if self.settings.cluster_store and self.number == 1:
+            self.home.remember({"cluster_name": secrets.token_urlsafe(8)})
+        mark = data / MARK
+        if mark.exists():
+            agreed = msgspec.json.decode(mark.read_bytes())
+            self.home.write_private(mark, msgspec.json.encode({**agreed, "standby_cluster": beyond.as_standby()}).decode())
 
     async def _first_has_data(self) -> None:
         """Wait for it: nodes that vote while the first is still making its data have it wait for some seconds more."""
@@ -204,14 +247,15 @@ class PatroniNode(Engine):
         while not (first / "PG_VERSION").exists() and time.monotonic() < deadline:  # noqa: ASYNC110 - another task makes it
             await asyncio.sleep(POLL_S)
 
-    def _rest_url(self) -> str:
+    def rest_url(self) -> str:
+        """The address of its Patroni's REST interface."""
         return f"http://127.0.0.1:{self.rest_port}"
 
 
-def patroni_nodes(home: Home, settings: Settings) -> list[PatroniNode]:
-    """The nodes of one database."""
+def patroni_nodes(home: Home, settings: Settings, *, count: int = NODES, beyond: Beyond | None = None) -> list[PatroniNode]:
+    """The nodes of one database, as one region has them."""
     nodes: list[PatroniNode] = []
-    return [PatroniNode(home, settings, number=number, nodes=nodes) for number in range(1, NODES + 1)]
+    return [PatroniNode(home, settings, number=number, nodes=nodes, beyond=beyond) for number in range(1, count + 1)]
 
 
 def was_cluster(home: Home) -> bool:
@@ -225,9 +269,10 @@ def _drop_half_a_copy(data: Path) -> None:
         shutil.rmtree(data)
 
 
-def _complete(states: Sequence[NodeState | None]) -> bool:
-    """Whether every node serves and a standby confirms the writer's commits."""
-    return all(state is not None and state.serves for state in states) and any(state and state.synchronous for state in states)
+def _complete(states: Sequence[NodeState | None], *, follows: bool) -> bool:
+    """Whether every node serves and a standby confirms the writer's commits, where the writer is one of them."""
+    all_serve = all(state is not None and state.serves for state in states)
+    return all_serve and (follows or any(state and state.synchronous for state in states))
 
 
 def _data(home: Home, label: str) -> Path:

@@ -13,13 +13,14 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from securecart.engines.beyond import Beyond, slot_for
 from securecart.engines.home import Home
 from securecart.engines.patroni_rest import ACCOUNT
 from securecart.engines.postgres import CONFIGURATION
 from securecart.engines.postgres_roles import REPLICATION, REWIND, SUPERUSER, Roles
 from securecart.errors import BadInput
 
-__all__ = ["LEASE_S", "SCOPE", "Folders", "Neighbour", "configuration", "dynamic"]
+__all__ = ["LEASE_S", "SCOPE", "Folders", "Neighbour", "configuration", "dynamic", "raft", "raft_folder"]
 
 SCOPE = "securecart"
 FOUNDER = "patroni-1"
@@ -50,9 +51,10 @@ REPLICATED = {
 
 
 class Neighbour(Struct, frozen=True):
-    """A node as the others reach it: PostgreSQL, Patroni's REST interface, Raft."""
+    """A node as the others reach it: PostgreSQL, Patroni's REST interface, Raft. `name` is what PostgreSQL calls it."""
 
     label: str
+    name: str
     port: int
     rest_port: int
     raft_port: int
@@ -66,8 +68,8 @@ class Folders(Struct, frozen=True):
     sockets: str
 
 
-def dynamic() -> dict[str, Any]:
-    """What all nodes agree on.
+def dynamic(beyond: Beyond | None = None) -> dict[str, Any]:
+    """What all nodes agree on; where there is another region, that they keep its slot.
 
     A commit is acknowledged when two nodes have it, always (`synchronous_mode_strict`): without a second node there are
     no writes. A writer whose PostgreSQL crashed hands over at once (`primary_start_timeout` 0).
@@ -83,23 +85,26 @@ def dynamic() -> dict[str, Any]:
         "synchronous_mode_strict": True,
         "check_timeline": True,
         "postgresql": {"use_pg_rewind": True, "use_slots": True, "parameters": parameters},
+        **({} if beyond is None else {"slots": {slot_for(beyond.other): {"type": "physical"}}}),
     }
 
 
-def configuration(roles: Roles, me: Neighbour, others: Sequence[Neighbour], folders: Folders, *, store: str) -> dict[str, Any]:
-    """Everything for one node; `store` is where the leader is agreed on, empty for Raft among the nodes."""
+def configuration(
+    roles: Roles, me: Neighbour, voters: Sequence[int], folders: Folders, *, store: str, beyond: Beyond | None = None
+) -> dict[str, Any]:
+    """Everything for one node; `store` is where the leader is agreed on, empty for Raft with the others' ports `voters`."""
     home = roles.home
     return {
         "scope": SCOPE,
-        "name": me.label,
+        "name": me.name,
         "restapi": {
             "listen": f"127.0.0.1:{me.rest_port}",
             "connect_address": f"127.0.0.1:{me.rest_port}",
             "authentication": {"username": ACCOUNT, "password": home.secret("patroni_secret")},
         },
-        **_agreement(home, me, others, store),
+        **_agreement(home, me, voters, store),
         # Only the node that has data may begin a cluster: another one would make an empty one of its own.
-        **({"bootstrap": {"dcs": dynamic()}} if me.label == FOUNDER else {}),
+        **({"bootstrap": {"dcs": _at_first(beyond)}} if me.label == FOUNDER else {}),
         "postgresql": {
             "listen": f"127.0.0.1:{me.port}",
             "connect_address": f"127.0.0.1:{me.port}",
@@ -125,16 +130,29 @@ def configuration(roles: Roles, me: Neighbour, others: Sequence[Neighbour], fold
     }
 
 
-def _agreement(home: Home, me: Neighbour, others: Sequence[Neighbour], store: str) -> dict[str, Any]:
+def raft(home: Home, label: str, port: int, voters: Sequence[int]) -> dict[str, Any]:
+    """How the nodes agree among themselves."""
+    return {
+        "data_dir": str(raft_folder(home, label)),
+        "self_addr": f"127.0.0.1:{port}",
+        "partner_addrs": [f"127.0.0.1:{voter}" for voter in voters],
+        "password": home.secret("raft_secret"),
+    }
+
+
+def raft_folder(home: Home, label: str) -> Path:
+    """Where a node keeps what was agreed on."""
+    return home.path / "data" / "raft" / label
+
+
+def _at_first(beyond: Beyond | None) -> dict[str, Any]:
+    follows = beyond is not None and beyond.begins_as_copy
+    return {**dynamic(beyond), **({"standby_cluster": beyond.as_standby()} if beyond is not None and follows else {})}
+
+
+def _agreement(home: Home, me: Neighbour, voters: Sequence[int], store: str) -> dict[str, Any]:
     if not store:
-        return {
-            "raft": {
-                "data_dir": str(home.path / "data" / "raft" / me.label),
-                "self_addr": f"127.0.0.1:{me.raft_port}",
-                "partner_addrs": [f"127.0.0.1:{other.raft_port}" for other in others],
-                "password": home.secret("raft_secret"),
-            }
-        }
+        return {"raft": raft(home, me.label, me.raft_port, voters)}
     parts = urlsplit(store)
     if parts.scheme != "etcd" or not parts.netloc:
         raise BadInput(field="cluster_store", problem="Setting SECURECART_CLUSTER_STORE: give it as etcd://host:port.")

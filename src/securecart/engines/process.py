@@ -20,7 +20,7 @@ from prometheus_client.multiprocess import mark_process_dead
 from securecart import settings as settings_table
 from securecart.engines.home import Home, RunningEngine
 from securecart.errors import EngineFailed, OperatorError
-from securecart.settings import Settings
+from securecart.settings import FIRST_REGIONS, Settings
 
 __all__ = ["Engine", "address_of", "gone", "http_status", "process_of", "shop_environment", "stop_process", "version_of"]
 
@@ -47,7 +47,13 @@ class Engine(ABC):
         self.log = home.log(self.label)
         self.port = 0
         self.version = ""
+        self.told_to: list[Home] = []  # homes besides its own that are told where it is
         self._child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def title(self) -> str:
+        """What people call it: its label, after its region's name where that is not the first."""
+        return self.label if self.settings.region in FIRST_REGIONS else f"{self.settings.region}/{self.label}"
 
     @abstractmethod
     async def start(self) -> None:

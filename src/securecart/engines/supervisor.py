@@ -22,11 +22,14 @@ from securecart.engines.dynamodb import DynamoDB
 from securecart.engines.elsewhere import Elsewhere
 from securecart.engines.gateway import Gateway
 from securecart.engines.home import Home, State
+from securecart.engines.link import Link
 from securecart.engines.patroni import PatroniNode, patroni_nodes, was_cluster
 from securecart.engines.postgres import Postgres
 from securecart.engines.process import Engine, process_of, stop_process
+from securecart.engines.regions import region_stores, second_region
 from securecart.engines.valkey import Valkey
 from securecart.engines.web import Web, process_count
+from securecart.engines.witness import Witness
 from securecart.engines.worker import Worker
 from securecart.errors import OperatorError
 from securecart.settings import Settings
@@ -39,7 +42,7 @@ PAUSE_AFTER_DEATH_S = 0.5
 STOP_WITHIN_S = 75
 STORES: tuple[type[Engine], ...] = (Postgres, Valkey, DynamoDB, Gateway)
 SHOP: tuple[type[Engine], ...] = (Web, Worker)
-NODES: tuple[type[Engine], ...] = (PatroniNode,)
+NODES: tuple[type[Engine], ...] = (PatroniNode, Witness, Link)
 KINDS = {kind.name: kind for kind in STORES + NODES + SHOP}
 
 
@@ -57,6 +60,10 @@ Report = Callable[[Step], None]
 
 def plan(home: Home, settings: Settings) -> list[Stage]:
     """What to run, in stages: the stores, then the shop; the setting `profile` says on how many nodes."""
+    if settings.profile == "regions":
+        there = second_region(home)
+        doors = [*shop_processes(home, settings), *shop_processes(Home(there.home_path), there)]
+        return [region_stores(home, settings, there), doors]
     return [stores(home, settings), shop_processes(home, settings)]
 
 
@@ -104,10 +111,11 @@ class Supervisor:
     async def start(self, lock: IO[bytes]) -> None:
         """Start every stage and wait until it answers; on an error whatever was started is stopped again."""
         self._lock = lock  # the open file is the lock: it is free when this process ends, however it ends
-        await _stop_leftovers(self.home, self._report)
-        self.home.forget_metrics()
-        for label in self.home.held():
-            self.home.release(label)
+        for home in self.home.with_regions():
+            await _stop_leftovers(home, self._report)
+            home.forget_metrics()
+            for label in home.held():
+                home.release(label)
         self._write_down()
         try:
             for engine in self._engines():
@@ -136,10 +144,10 @@ class Supervisor:
         """Bring back engines that die and are not held, until `stopping` is set."""
         while not stopping.is_set():
             for engine in self._engines():
-                if engine.died() and engine.label not in self._reviving and not self._is_held(engine):
+                if engine.died() and engine.title not in self._reviving and not self._is_held(engine):
                     task = asyncio.create_task(self._revive(engine))
-                    self._reviving[engine.label] = task
-                    task.add_done_callback(lambda _, label=engine.label: self._reviving.pop(label))  # type: ignore[misc]
+                    self._reviving[engine.title] = task
+                    task.add_done_callback(lambda _, title=engine.title: self._reviving.pop(title))  # type: ignore[misc]
             try:
                 await asyncio.wait_for(stopping.wait(), LOOK_EVERY_S)
             except TimeoutError:
@@ -150,12 +158,17 @@ class Supervisor:
         await _end(list(self._reviving.values()))
         for stage in reversed(self._stages):
             await asyncio.gather(*(engine.stop() for engine in stage))
-        self.home.write_state(None)
+        for home in self._homes():
+            home.write_state(None)
         if self._lock is not None:
             self._lock.close()
 
     def _engines(self) -> list[Engine]:
         return [engine for stage in self._stages for engine in stage]
+
+    def _homes(self) -> list[Home]:
+        """This home first, and those of other regions."""
+        return list({home.path: home for home in (self.home, *(engine.home for engine in self._engines()))}.values())
 
     async def _start_stage(self, stage: Stage) -> None:
         tasks = [asyncio.create_task(self._start(engine)) for engine in stage]
@@ -167,48 +180,51 @@ class Supervisor:
 
     async def _start(self, engine: Engine) -> None:
         began = time.monotonic()
-        self._report(Step(engine.label, "starting"))
+        self._report(Step(engine.title, "starting"))
         await engine.start()
         self._write_down()
         await engine.wait_until_ready()
-        self.home.remember(engine.connections())
+        for home in (engine.home, *engine.told_to):
+            home.remember(engine.connections())
         self._write_down()
-        self._report(Step(engine.label, f"{engine.version} ready after {time.monotonic() - began:.1f} s".strip(), done=True))
+        self._report(Step(engine.title, f"{engine.version} ready after {time.monotonic() - began:.1f} s".strip(), done=True))
 
     def _is_held(self, engine: Engine) -> bool:
-        held = engine.label in self.home.held()
-        if held and engine.label not in self._left_down:
-            self._report(Step(engine.label, "is down and held: it stays down until it is released", done=True))
-            self._left_down.add(engine.label)
+        held = engine.label in engine.home.held()
+        if held and engine.title not in self._left_down:
+            self._report(Step(engine.title, "is down and held: it stays down until it is released", done=True))
+            self._left_down.add(engine.title)
             self._write_down()
         elif not held:
-            self._left_down.discard(engine.label)
+            self._left_down.discard(engine.title)
         return held
 
     async def _revive(self, engine: Engine) -> None:
-        deaths = self._deaths.setdefault(engine.label, deque(maxlen=DEATHS_MAX))
+        deaths = self._deaths.setdefault(engine.title, deque(maxlen=DEATHS_MAX))
         deaths.append(time.monotonic())
         while deaths[-1] - deaths[0] > DEATHS_WITHIN_S:
             deaths.popleft()  # what ran well for a minute starts again without a pause
         self._write_down()
         if len(deaths) == DEATHS_MAX:
             self._report(
-                Step(engine.label, f"died {DEATHS_MAX} times within a minute and stays down; see {engine.log}", done=True)
+                Step(engine.title, f"died {DEATHS_MAX} times within a minute and stays down; see {engine.log}", done=True)
             )
             await engine.stop()
             self._write_down()
             return
-        self._report(Step(engine.label, "died and is started again"))
+        self._report(Step(engine.title, "died and is started again"))
         await asyncio.sleep(PAUSE_AFTER_DEATH_S * (2 ** (len(deaths) - 1) - 1))
         try:
             await self._start(engine)
         except OperatorError as error:
-            self._report(Step(engine.label, str(error), done=True))
+            self._report(Step(engine.title, str(error), done=True))
 
     def _write_down(self) -> None:
-        running = tuple(there for engine in self._engines() if (there := engine.running()) is not None)
-        planned = tuple(engine.label for engine in self._engines())
-        self.home.write_state(State(os.getpid(), psutil.Process().create_time(), planned, self._ready, running))
+        born = psutil.Process().create_time()
+        for home in self._homes():
+            engines = [engine for engine in self._engines() if engine.home.path == home.path]
+            running = tuple(there for engine in engines if (there := engine.running()) is not None)
+            home.write_state(State(os.getpid(), born, tuple(engine.label for engine in engines), self._ready, running))
 
 
 def supervisor_of(home: Home) -> psutil.Process | None:
@@ -223,7 +239,8 @@ async def stop_running(home: Home, report: Report) -> bool:
     if supervisor is not None:
         report(Step("supervisor", "stopping"))
         await stop_process(supervisor.pid, supervisor.create_time(), signal.SIGTERM, STOP_WITHIN_S)
-    return await _stop_leftovers(home, report) or supervisor is not None
+    stopped = [await _stop_leftovers(one, report) for one in home.with_regions()]
+    return any(stopped) or supervisor is not None
 
 
 async def _stop_leftovers(home: Home, report: Report) -> bool:

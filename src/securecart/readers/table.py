@@ -10,10 +10,9 @@ import msgspec
 
 from securecart.readers import cache, carts, history
 from securecart.readers.model import Reader
+from securecart.settings import FIRST_REGIONS
 
 __all__ = ["READERS", "essential_in", "name_in", "plain_name", "readers_of"]
-
-FIRST_REGIONS = ("", "a")
 
 READERS = (
     Reader("carts", "takes what was bought out of the carts", carts.read, carts.rebuild, carts.differences),
