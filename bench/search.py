@@ -144,6 +144,7 @@ class Noting(Database):
     """The orders database, noting each statement that is sent for a search."""
 
     def __init__(self, database: Database) -> None:
+        super().__init__(database._nodes)  # noqa: SLF001 - the same database, overheard
         self._inner = database
         self.sent: list[tuple[str, list[Any]]] = []
 

@@ -68,6 +68,7 @@ async def open_shop(settings: Settings) -> AsyncIterator[Shop]:
             Pace(settings.reservation_seconds, settings.payment_wait_seconds, captures_at_once=settings.capture == "at_once"),
             group_most=settings.checkout_group,
             region=settings.region,
+            patience_s=settings.failover_patience_seconds,
         )
         yield Shop(settings, database, tables, quick, sessions.Memory(quick), till, lookout)
 

@@ -25,6 +25,7 @@ __all__ = [
     "DYNAMODB",
     "DYNAMODB_LEFT_OUT",
     "DYNAMODB_MANY",
+    "FAILOVER",
     "GATEWAY",
     "GATEWAY_BOOK",
     "POSTGRES",
@@ -60,6 +61,8 @@ class Patience(Struct, frozen=True):
 
 
 POSTGRES = Patience("orders database", connect_s=3.0, answer_s=10.0)
+# the setting failover_patience_seconds takes the place of its 8 seconds
+FAILOVER = Patience("orders database, a change caught by a failover", tries=60, retry_for_s=8.0, pause_s=0.1, pause_max_s=0.5)
 POSTGRES_LOCK = Patience("orders database, a row that somebody holds", answer_s=3.0)
 POSTGRES_LONG = Patience("orders database, an import or a check of everything", connect_s=3.0, answer_s=600.0)
 DYNAMODB = Patience(
@@ -95,6 +98,7 @@ WEB_READS = Patience("a page or a GET caught by a dying store", tries=8, retry_f
 
 TABLE = (
     POSTGRES,
+    FAILOVER,
     POSTGRES_LOCK,
     POSTGRES_LONG,
     DYNAMODB,
@@ -156,6 +160,7 @@ class Breaker:
     def __init__(self, patience: Patience, look: Callable[[], Awaitable[bool]]) -> None:
         self.patience = patience
         self.turns = 0
+        self.back_at = -math.inf  # monotonic: when the store had been away and was back last
         self._is_open = False
         self._look = look
         self._missed = 0
@@ -211,6 +216,7 @@ class Breaker:
                 break
         self._looking = None
         self._is_open = False
+        self.back_at = time.monotonic()
         self.turns += 1
         self.heard()
         _open.labels(self.patience.name).dec()

@@ -23,7 +23,7 @@ from securecart.settings import Settings
 from securecart.settings import load as load_settings
 from securecart.stores import cache
 from securecart.stores.cache import spare
-from securecart.stores.postgres import Database
+from securecart.stores.postgres import Read
 from tests.orders_for_tests import a_product
 
 PRODUCTS = 25
@@ -39,13 +39,13 @@ class Loads:
         self._load = actions._page
         monkeypatch.setattr(actions, "_page", self)
 
-    async def __call__(self, database: Database, slug: str) -> bytes:
+    async def __call__(self, read: Read, slug: str) -> bytes:
         self.count += 1
         self.now += 1
         self.at_once = max(self.at_once, self.now)
         try:
             await asyncio.sleep(0.005)  # a database with something to do
-            return await self._load(database, slug)
+            return await self._load(read, slug)
         finally:
             self.now -= 1
 
@@ -141,23 +141,23 @@ async def test_what_was_loaded_at_once_does_not_end_at_once() -> None:
     assert kept.spread(1) == 1
 
 
-async def test_a_much_asked_key_is_worked_out_anew_before_it_ends_and_nobody_waits(engines: Settings) -> None:
+async def test_a_much_asked_key_is_worked_out_anew_before_it_ends_and_nobody_waits(shop: Shop, engines: Settings) -> None:
     memory = cache.connect(engines.valkey_url)
     key, loads = "test:early", 0
     waited: list[float] = []
 
-    async def load() -> bytes:
+    async def load(_read: Read) -> bytes:
         nonlocal loads
         loads += 1
         await asyncio.sleep(0.05)
         return f"content {loads}".encode()
 
     await memory.drop([key])
-    assert await kept.read_through(memory, key, 2, load) == b"content 1"
+    assert await kept.read_through(shop.database, memory, key, 2, load) == b"content 1"
     began = time.monotonic()
     while time.monotonic() - began < 4.0:  # two lives of the key
         asked_at = time.monotonic()
-        await kept.read_through(memory, key, 2, load)
+        await kept.read_through(shop.database, memory, key, 2, load)
         waited.append(time.monotonic() - asked_at)
         await asyncio.sleep(0.002)
     assert loads >= 3
@@ -165,14 +165,14 @@ async def test_a_much_asked_key_is_worked_out_anew_before_it_ends_and_nobody_wai
     await memory.close()
 
 
-async def test_what_another_version_kept_is_loaded_anew(engines: Settings) -> None:
+async def test_what_another_version_kept_is_loaded_anew(shop: Shop, engines: Settings) -> None:
     memory = cache.connect(engines.valkey_url)
     await memory.put("test:other layout", b'"etag"\n{}', seconds=60)
 
-    async def load() -> bytes:
+    async def load(_read: Read) -> bytes:
         return b"new"
 
-    assert await kept.read_through(memory, "test:other layout", 60, load) == b"new"
+    assert await kept.read_through(shop.database, memory, "test:other layout", 60, load) == b"new"
     client = Valkey.from_url(engines.valkey_url.replace("redis://", "valkey://", 1))
     assert (await client.get("test:other layout"))[:1] == bytes([kept.LAYOUT])
     await client.aclose()

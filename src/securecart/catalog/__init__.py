@@ -5,6 +5,7 @@ shelf_count, shelf_stale and word. `price` is the truth that a checkout charges 
 the cache and be a minute or two old.
 """
 
+from securecart.catalog import changes
 from securecart.catalog.actions import CACHE_PREFIX, cache_keys, category_tree, price, price_cached, product, product_json
 from securecart.catalog.importing import column_map, import_products, read_products
 from securecart.catalog.model import (
@@ -47,6 +48,7 @@ __all__ = [
     "Variant",
     "cache_keys",
     "category_tree",
+    "changes",
     "column_map",
     "import_products",
     "price",

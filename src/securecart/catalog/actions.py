@@ -9,6 +9,7 @@ from hashlib import blake2b
 import asyncpg
 import msgspec
 
+from securecart.catalog import changes
 from securecart.catalog.kept import read_through, spread
 from securecart.catalog.model import CachedPage, CategoryNode, PricedItem, Product
 from securecart.errors import NotFound
@@ -37,22 +38,24 @@ async def price(read: Read, skus: Sequence[str], currency: str) -> dict[str, Pri
 async def price_cached(database: Database, cache: Cache, skus: Sequence[str], currency: str) -> dict[str, PricedItem]:
     """As `price`, at most a minute old: for showing, never for charging."""
     wanted = list(dict.fromkeys(skus))
-    kept = await cache.get_many([price_key(sku, currency) for sku in wanted])
+    keys = [price_key(sku, currency) for sku in wanted]
+    *kept, changed = await cache.get_many([*keys, changes.KEY]) if database.has_replicas else [*await cache.get_many(keys), None]
     items = {sku: item for sku, raw in zip(wanted, kept, strict=True) if (item := _decoded(_prices, raw)) is not None}
     missing = [sku for sku in wanted if sku not in items]
     if missing:
-        async with cache.loading, database.read() as read:
+        async with cache.loading, database.read(changes.position_in(changed)) as read:
             fresh = await price(read, missing, currency)
-        encode, seconds = msgspec.json.encode, spread(PRICE_SECONDS)
-        puts = (cache.put(price_key(sku, currency), encode(item), seconds=seconds) for sku, item in fresh.items())
-        await asyncio.gather(*puts)
         items |= fresh
+        if not database.has_replicas or await cache.get(changes.KEY) == changed:
+            encode, seconds = msgspec.json.encode, spread(PRICE_SECONDS)
+            puts = (cache.put(price_key(sku, currency), encode(item), seconds=seconds) for sku, item in fresh.items())
+            await asyncio.gather(*puts)
     return items
 
 
 async def product_json(database: Database, cache: Cache, slug: str) -> CachedPage:
     """A product's page as JSON, at most two minutes old (an import drops what it changes); `NotFound`."""
-    kept = await read_through(cache, page_key(slug), PAGE_SECONDS, lambda: _page(database, slug))
+    kept = await read_through(database, cache, page_key(slug), PAGE_SECONDS, lambda read: _page(read, slug))
     etag, _, body = kept.partition(b"\n")
     return CachedPage(body, etag.decode())
 
@@ -64,7 +67,7 @@ async def product(database: Database, cache: Cache, slug: str) -> Product:
 
 async def category_tree(database: Database, cache: Cache) -> list[CategoryNode]:
     """The top categories and everything below them, at most a minute old."""
-    return _trees.decode(await read_through(cache, TREE_KEY, TREE_SECONDS, lambda: _tree(database)))
+    return _trees.decode(await read_through(database, cache, TREE_KEY, TREE_SECONDS, _tree))
 
 
 def page_key(slug: str) -> str:
@@ -83,18 +86,16 @@ def cache_keys(slugs: Iterable[str], skus: Iterable[str], currencies: Iterable[s
     return [*(page_key(slug) for slug in slugs), *(price_key(sku, currency) for sku in skus for currency in known)]
 
 
-async def _page(database: Database, slug: str) -> bytes:
-    async with database.read() as read:
-        found = await one(read, SQL["find_product"], Product, slug)
+async def _page(read: Read, slug: str) -> bytes:
+    found = await one(read, SQL["find_product"], Product, slug)
     if found is None:
         raise NotFound(noun="product", key=slug)
     body = msgspec.json.encode(found)
     return f'"{blake2b(body, digest_size=12).hexdigest()}"\n'.encode() + body
 
 
-async def _tree(database: Database) -> bytes:
-    async with database.read() as read:
-        found = await read.fetch(SQL["list_categories"])
+async def _tree(read: Read) -> bytes:
+    found = await read.fetch(SQL["list_categories"])
     nodes: dict[int, CategoryNode] = {}
     top: list[CategoryNode] = []
     for row in found:

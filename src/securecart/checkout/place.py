@@ -54,10 +54,12 @@ async def place(till: Till, shopper: Session, wish: PlaceOrder, key: str, *, cur
         return await _wait(till, shopper, opened, charge)
     settlement = Settlement(opened.id, charge)
     decided = await till.settle(settlement)
-    if decided is None:
-        return await _find(till, opened)
-    placed = orders.placed(order, opened, settlement.decision, decided, _seen(charge))
-    await marks.leave(till.cache, shopper.shopper_id, placed, cart_change=cart.change if decided.is_bought else "")
+    if decided is None:  # by the sweeper, by a notice, or by this very call, whose commit was not heard of
+        placed = await _find(till, opened)
+    else:
+        placed = orders.placed(order, opened, settlement.decision, decided, _seen(charge))
+    bought = placed.status in orders.BOUGHT
+    await marks.leave(till.cache, shopper.shopper_id, placed, cart_change=cart.change if bought else "")
     return placed
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 from securecart.checkout import together
 from securecart.checkout.intake import Intake
 from securecart.checkout.model import Cost, Pace, Question, Settlement
 from securecart.grouping import Grouped
 from securecart.orders import Decided, NewOrder, Opened
+from securecart.patience import FAILOVER
 from securecart.payments import Gateway
 from securecart.stores.cache import Cache
 from securecart.stores.dynamodb import DynamoDB
@@ -18,12 +21,15 @@ __all__ = ["Till"]
 
 UNGROUPED_AT_ONCE = 8
 
+Ask = TypeVar("Ask")
+Answer = TypeVar("Answer")
+
 
 class Till:
     """One for each process. `open`, `settle` and `cost` are called by each checkout alone and carried out in groups.
 
     At most `group_most` orders share a transaction; 1 turns grouping off. `pace` says how long payments are waited for,
-    `region` is where they are sold.
+    `region` is where they are sold. A group caught by a failover is done again for as long as `patience_s`.
     """
 
     def __init__(  # noqa: PLR0913 - the stores it touches, each once
@@ -37,6 +43,7 @@ class Till:
         *,
         group_most: int = 256,
         region: str = "",
+        patience_s: float = FAILOVER.retry_for_s,
     ) -> None:
         self.database = database
         self.dynamodb = dynamodb
@@ -46,12 +53,10 @@ class Till:
         self.pace = pace
         self.region = region
         at_once = 1 if group_most > 1 else UNGROUPED_AT_ONCE
-        self.cost: Grouped[Question, Cost] = Grouped(
-            functools.partial(together.cost_all, database), most=group_most, at_once=at_once
-        )
-        self.open: Grouped[NewOrder, Opened] = Grouped(
-            functools.partial(together.open_all, database, gateway.name), most=group_most, at_once=at_once
-        )
-        self.settle: Grouped[Settlement, Decided | None] = Grouped(
-            functools.partial(together.settle_all, database, region), most=group_most, at_once=at_once
-        )
+
+        def grouped(work: Callable[[Sequence[Ask]], Awaitable[Sequence[Answer | Exception]]]) -> Grouped[Ask, Answer]:
+            return Grouped(functools.partial(together.through_failover, patience_s, work), most=group_most, at_once=at_once)
+
+        self.cost: Grouped[Question, Cost] = grouped(functools.partial(together.cost_all, database))
+        self.open: Grouped[NewOrder, Opened] = grouped(functools.partial(together.open_all, database, gateway.name))
+        self.settle: Grouped[Settlement, Decided | None] = grouped(functools.partial(together.settle_all, database, region))

@@ -5,19 +5,26 @@ Each order is judged on its own, in order of arrival: one that finds no stock is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
+
+import msgspec
 
 from securecart import catalog, inventory, orders, payments
 from securecart.catalog import PricedItem
 from securecart.checkout.model import Cost, Question, Rates, Settlement
-from securecart.errors import CartBought, OutOfStock
+from securecart.errors import CartBought, OutOfStock, StoreAway, StoreBusy
 from securecart.events import OrderDeclined, OrderPlaced
 from securecart.inventory import Hold, Shelves, Taken
 from securecart.orders import Decided, NewOrder, Opened
+from securecart.patience import FAILOVER, repeat
 from securecart.stores.postgres import Database, Transaction, log, rows, statements_of
 from securecart.values import Line, Money
 
 SQL = statements_of(__package__)
+
+Ask = TypeVar("Ask")
+Answer = TypeVar("Answer")
 
 
 async def cost_all(database: Database, questions: Sequence[Question]) -> list[Cost]:
@@ -30,6 +37,33 @@ async def cost_all(database: Database, questions: Sequence[Question]) -> list[Co
             items[currency] = await catalog.price(fresh, list(skus), currency)
         rates = {(one.country, one.currency): one for one in await rows(fresh, SQL["rates"], Rates, countries, currencies)}
     return [Cost(items[one.currency], rates[one.country, one.currency]) for one in questions]
+
+
+async def through_failover(
+    patience_s: float, work: Callable[[Sequence[Ask]], Awaitable[Sequence[Answer | Exception]]], asks: Sequence[Ask]
+) -> Sequence[Answer | Exception]:
+    """What `work` answers to a group, which is done again as a group while the database is away.
+
+    Each of these works may be repeated: an order whose commit was not heard of is found under its own number, and one that
+    was decided is left alone. When patience is over, each of the group is told, and none is tried by itself once more.
+    """
+
+    async def once() -> Sequence[Answer | Exception] | StoreAway:
+        try:
+            return await work(asks)
+        except StoreAway as away:
+            # somebody holds a row, or one order takes too long: the group is taken apart, so that the others go on
+            if isinstance(away, StoreBusy) or isinstance(away.__cause__, TimeoutError):
+                return away
+            raise
+
+    try:
+        done = await repeat(msgspec.structs.replace(FAILOVER, retry_for_s=patience_s), StoreAway, once)
+    except StoreAway as away:
+        return [away] * len(asks)
+    if isinstance(done, StoreAway):
+        raise done
+    return done
 
 
 async def open_all(database: Database, gateway: str, wishes: Sequence[NewOrder]) -> list[Opened | Exception]:

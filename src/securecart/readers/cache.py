@@ -21,14 +21,23 @@ async def read(stores: Stores, facts: Sequence[Event]) -> None:
     for fact in facts:
         if isinstance(fact, ProductsChanged):
             keys |= dict.fromkeys(catalog.cache_keys(fact.slugs, fact.skus))
+    if keys:
+        await _leave_position(stores)
     if keys and not await stores.cache.drop(keys):
         raise StoreAway(store="cache", retry_after=2)
 
 
 async def rebuild(stores: Stores, progress: Progress) -> int:
     """Drop every page, price, search result and category tree that the shop keeps."""
+    await _leave_position(stores)
     dropped = await stores.cache.drop_all(catalog.CACHE_PREFIX)
     if dropped is None:
         raise StoreAway(store="cache", retry_after=2)
     progress(dropped)
     return dropped
+
+
+async def _leave_position(stores: Stores) -> None:
+    """Before anything is dropped: what is loaded in its place must not come from a replica that is behind the change."""
+    if stores.database.has_replicas:
+        await catalog.changes.leave(stores.cache, await stores.database.position())

@@ -16,7 +16,8 @@ from litestar.types import ASGIApp
 from securecart import __version__
 from securecart.app import Shop, open_shop
 from securecart.settings import Settings
-from securecart.web import api, storefront
+from securecart.web import api, positions, storefront
+from securecart.web.again import Again
 from securecart.web.problems import HANDLERS
 from securecart.web.shoppers import provide_session, provide_shopper
 from securecart.web.traffic import Traffic
@@ -48,8 +49,9 @@ def create_app(settings: Settings) -> ASGIApp:
         openapi_config=_documented(),
         request_max_body_size=BODY_BYTES_MAX,
         logging_config=None,
+        before_send=[positions.tell],
     )
-    return Traffic(application)
+    return Traffic(Again(application, patience_s=settings.failover_patience_seconds))
 
 
 def provide_shop(state: State) -> Shop:

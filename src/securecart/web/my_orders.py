@@ -14,6 +14,7 @@ from securecart.checkout import marks
 from securecart.errors import StoreAway
 from securecart.orders import OrderSummary, history
 from securecart.sessions import Session
+from securecart.stores.postgres import Position
 
 __all__ = ["my_orders"]
 
@@ -26,8 +27,11 @@ _from_history, _from_database = _asked.labels("history"), _asked.labels("databas
 Page = tuple[list[OrderSummary], str | None]
 
 
-async def my_orders(shop: Shop, session: Session, *, after: str | None, limit: int) -> Page:
-    """A page of the shopper's orders, newest first, and the cursor of the next; what the shopper just did is in it."""
+async def my_orders(shop: Shop, session: Session, *, after: str | None, limit: int, written: Position | None = None) -> Page:
+    """A page of the shopper's orders, newest first, and the cursor of the next; what the shopper just did is in it.
+
+    `written` is how far the orders database must have come to be read.
+    """
     if not (after or "").startswith(IN_DATABASE) and await _is_fresh(shop):
         try:
             page = await history.list_of(shop.dynamodb, session.shopper_id, after=after, limit=limit)
@@ -37,7 +41,7 @@ async def my_orders(shop: Shop, session: Session, *, after: str | None, limit: i
         except StoreAway:
             pass  # the orders database knows as well
     _from_database.inc()
-    async with shop.database.read() as read:
+    async with shop.database.read(written) as read:
         position = after.removeprefix(IN_DATABASE) if after else None
         found, following = await orders.list_of(read, session.shopper_id, after=position, limit=limit)
     return found, following and IN_DATABASE + following

@@ -70,11 +70,10 @@ async def search(database: Database, cache: Cache, query: SearchQuery) -> Search
     query = _checked(query)
     key = f"catalog:search:{blake2b(msgspec.json.encode(query), digest_size=16).hexdigest()}"
 
-    async def load() -> bytes:
-        async with database.read() as read:
-            return msgspec.json.encode(await _search(read, query))
+    async def load(read: Read) -> bytes:
+        return msgspec.json.encode(await _search(read, query))
 
-    return _results.decode(await read_through(cache, key, RESULT_SECONDS, load))
+    return _results.decode(await read_through(database, cache, key, RESULT_SECONDS, load))
 
 
 async def _search(read: Read, query: SearchQuery) -> SearchResults:

@@ -193,9 +193,8 @@ class Database:
                 return await _take(node, begin=begin)
             except AWAY as error:
                 node.nudge()
-                # a writer that is there and has no connection free is busy: to wait on would only make the queue longer
-                busy = isinstance(error, TimeoutError) and self._routes.view.writer is not None
-                if busy or time.monotonic() >= until:
+                # one that is there and has no connection free is busy: to wait on would only make the queue longer
+                if isinstance(error, TimeoutError) or time.monotonic() >= until:
                     raise
             await asyncio.sleep(AGAIN_S * (1 + random.random()))  # noqa: S311 - a jitter
 

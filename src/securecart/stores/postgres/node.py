@@ -93,6 +93,7 @@ class Node:
         self._opening = asyncio.Lock()
         self._waiting: set[asyncio.Timeout] = set()
         self._closed = False
+        self._cuts = 0
         self._alone: WeakSet[asyncpg.Connection] = WeakSet()
 
     async def open(self, *, least: int = 0) -> asyncpg.Pool:
@@ -114,13 +115,17 @@ class Node:
             return self._pool
 
     async def acquire(self) -> Held:
-        """A connection, to be released; driver errors, at once when the node is cut off meanwhile."""
+        """A connection, to be released; driver errors, `TimeoutError` only when none was free or could be made in time."""
         pool = self._pool or await self.open()
-        scope = asyncio.timeout(POSTGRES.connect_s)
+        scope, cuts = asyncio.timeout(POSTGRES.connect_s), self._cuts
         self._waiting.add(scope)
         try:
             async with scope:
                 connection = await pool.acquire()
+        except TimeoutError:
+            if cuts != self._cuts:
+                raise ConnectionAbortedError from None
+            raise
         finally:
             self._waiting.discard(scope)
         self.in_use += 1
@@ -155,6 +160,7 @@ class Node:
     def cut_off(self) -> None:
         """End every connection at once, and whoever waits for one; nothing is sent to the server, no request to cancel either."""
         pool, self._pool = self._pool, None
+        self._cuts += 1
         now = asyncio.get_running_loop().time()
         for scope in self._waiting:
             with suppress(RuntimeError):  # it has just ended by itself

@@ -16,6 +16,7 @@ from securecart.app import Shop
 from securecart.errors import Unauthorized
 from securecart.sessions import Session
 from securecart.values import Address
+from securecart.web import positions
 from securecart.web.limits import limit
 from securecart.web.shoppers import AnyRequest, provide_session, sign_in, sign_out
 
@@ -82,12 +83,13 @@ async def start_session(shop: Shop) -> GuestSession:
 
 
 @post("/api/accounts", response_headers=PRIVATE, dependencies=LEAVING, guards=[limit("register", 20)], tags=["shoppers"])
-async def register(shop: Shop, session: Session | None, data: Registration) -> SignedIn:
+async def register(request: AnyRequest, shop: Shop, session: Session | None, data: Registration) -> SignedIn:
     """Open an account and log in; a guest's cart comes along, and the guest's token ends."""
     password_hash = await accounts.hash_password(data.password)
     async with shop.database.transaction() as tx:
         account = await accounts.register(tx, email=data.email, password_hash=password_hash, name=data.name)
     signed_in = await sign_in(shop, session, account)
+    await positions.leave(shop, request, signed_in)
     return SignedIn(signed_in.token, signed_in.expires_at, account)
 
 
@@ -113,11 +115,11 @@ async def log_out(shop: Shop, session: Session | None) -> None:
 
 
 @get("/api/me", response_headers=PRIVATE, tags=["shoppers"])
-async def who_am_i(shop: Shop, shopper: Session) -> Shopper:
+async def who_am_i(request: AnyRequest, shop: Shop, shopper: Session) -> Shopper:
     """The shopper behind the token."""
     if shopper.account_id is None:
         return Shopper(shopper.shopper_id, None, [])
-    async with shop.database.read() as read:
+    async with shop.database.read(await positions.of(shop, request, shopper)) as read:
         known = await accounts.addresses(read, shopper.account_id)
     account = Account(shopper.account_id, shopper.email, shopper.name, shopper.staff)
     return Shopper(shopper.shopper_id, account, known)

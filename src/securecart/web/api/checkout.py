@@ -17,8 +17,9 @@ from securecart.errors import CartEmpty, PaymentDeclined
 from securecart.orders import Order
 from securecart.sessions import Session
 from securecart.values import CountryCode, CurrencyCode
+from securecart.web import positions
 from securecart.web.limits import limit
-from securecart.web.shoppers import cart_of
+from securecart.web.shoppers import AnyRequest, cart_of
 
 __all__ = ["IdempotencyKey", "routes"]
 
@@ -41,7 +42,7 @@ class QuoteRequest(Struct, frozen=True, forbid_unknown_fields=True):
     currency: CurrencyCode | None = None
 
 
-@post("/api/checkout/quote", status_code=HTTPStatus.OK, tags=["checkout"])
+@post("/api/checkout/quote", status_code=HTTPStatus.OK, tags=["checkout"], repeatable=True)
 async def quote(shop: Shop, shopper: Session, data: QuoteRequest) -> Quote:
     """What the cart would cost, with shipping and tax; nothing is ordered or reserved."""
     cart = await cart_of(shop, shopper)
@@ -51,13 +52,16 @@ async def quote(shop: Shop, shopper: Session, data: QuoteRequest) -> Quote:
     return await checkout.quote(shop.till, cart, ask)
 
 
-@post("/api/checkout", guards=[limit("checkout", 60)], tags=["checkout"])
-async def place(shop: Shop, shopper: Session, data: PlaceOrder, idempotency_key: IdempotencyKey) -> Response[Order]:
+@post("/api/checkout", guards=[limit("checkout", 60)], tags=["checkout"], repeatable=True)
+async def place(
+    request: AnyRequest, shop: Shop, shopper: Session, data: PlaceOrder, idempotency_key: IdempotencyKey
+) -> Response[Order]:
     """Buy what is in the cart: 201 with the bought order, 202 while the payment's outcome is not known, 402 when declined.
 
     An order that waits for its buyer (3-D Secure) says in `payment.action` what the browser needs.
     """
     order = await checkout.place(shop.till, shopper, data, idempotency_key, currency=shop.settings.currency)
+    await positions.leave(shop, request, shopper)
     if order.status == "declined":
         reason = order.payment.decline_reason if order.payment else ""
         raise PaymentDeclined(field="payment_token", reason=reason.replace("_", " "), number=order.number)

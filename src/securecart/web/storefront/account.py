@@ -12,6 +12,7 @@ from securecart.accounts import Account
 from securecart.app import Shop
 from securecart.errors import BadInput, EmailTaken, Unauthorized
 from securecart.sessions import Session
+from securecart.web import positions
 from securecart.web.limits import limit
 from securecart.web.my_orders import my_orders
 from securecart.web.shoppers import drop_cookie, must_know, sign_in, sign_out
@@ -105,8 +106,9 @@ async def show(request: AnyRequest, shop: Shop, session: Session | None) -> Resp
     must_know(request)
     if session is None or session.account_id is None:
         return see_other(here, f"/login?next={HOME}")
-    recent, _ = await my_orders(shop, session, after=None, limit=RECENT)
-    async with shop.database.read() as read:
+    written = await positions.of(shop, request, session)
+    recent, _ = await my_orders(shop, session, after=None, limit=RECENT, written=written)
+    async with shop.database.read(written) as read:
         addresses = await accounts.addresses(read, session.account_id)
     return await page(here, "account.html", orders=recent, addresses=addresses)
 
@@ -118,7 +120,8 @@ async def list_orders(request: AnyRequest, shop: Shop, session: Session | None) 
     must_know(request)
     if session is None:
         return see_other(here, "/login?next=/account/orders")
-    found, following = await my_orders(shop, session, after=request.query_params.get("after") or None, limit=PAGE_LENGTH)
+    written, after = await positions.of(shop, request, session), request.query_params.get("after") or None
+    found, following = await my_orders(shop, session, after=after, limit=PAGE_LENGTH, written=written)
     next_page = f"/account/orders?{urlencode({'after': following})}" if following else ""
     return await page(here, "orders.html", orders=found, next_page=next_page)
 
@@ -135,6 +138,7 @@ async def _ask(here: Visit, template: str, form: Form, status: int = 200) -> Res
 async def _enter(here: Visit, account: Account, form: Form) -> Response[str]:
     here.session = await sign_in(here.shop, here.session, account)
     here.new_session = True
+    await positions.leave(here.shop, here.request, here.session)
     return see_other(here, forms.local_path(form.values.get("next", ""), HOME))
 
 

@@ -17,6 +17,7 @@ from securecart.orders import Order
 from securecart.sessions import Session
 from securecart.settings import Settings
 from securecart.telemetry import log
+from securecart.web import positions
 from securecart.web.limits import limit
 from securecart.web.storefront import forms
 from securecart.web.storefront.cart import priced_lines
@@ -71,10 +72,10 @@ async def show(request: AnyRequest, shop: Shop, session: Session | None) -> Resp
     _, placed = await _key_of(here, session)
     if placed:
         return see_other(here, f"/orders/{placed}")
-    return await _show(here, session, Form(await _known(shop, session)))
+    return await _show(here, session, Form(await _known(here, session)))
 
 
-@post("/checkout/quote", status_code=HTTPStatus.OK)
+@post("/checkout/quote", status_code=HTTPStatus.OK, repeatable=True)
 async def requote(request: AnyRequest, shop: Shop, session: Session | None) -> Response[str]:
     """The same form with the total for another country or delivery; nothing typed is lost."""
     here = await visit_with_cart(request, shop, session)
@@ -89,7 +90,7 @@ async def back(request: AnyRequest, shop: Shop, session: Session | None) -> Resp
     return see_other(Visit(request, shop, session), "/checkout")
 
 
-@post("/checkout", guards=[limit("checkout", 60)], status_code=HTTPStatus.OK)
+@post("/checkout", guards=[limit("checkout", 60)], status_code=HTTPStatus.OK, repeatable=True)
 async def place(request: AnyRequest, shop: Shop, session: Session | None) -> Response[str]:
     """Buy: on to the order when it is placed, back to the form with a sentence beside the field when it is not."""
     here = await visit_with_cart(request, shop, session)
@@ -105,6 +106,7 @@ async def place(request: AnyRequest, shop: Shop, session: Session | None) -> Res
         return see_other(here, "/cart")
     except (BadInput, OutOfStock, TotalChanged) as error:
         return await _explain(here, session, form, error)
+    await positions.leave(shop, request, session)
     if order.status == "declined":
         form.errors["payment_token"] = _declined(order)
         return await _show(here, session, form, status=HTTPStatus.PAYMENT_REQUIRED)
@@ -200,11 +202,12 @@ def _declined(order: Order) -> str:
     return f"The card was declined{because}; nothing was charged. Choose another card."
 
 
-async def _known(shop: Shop, session: Session) -> dict[str, str]:
+async def _known(here: Visit, session: Session) -> dict[str, str]:
     """What an account has told us before; for a guest just the shop's own country."""
+    shop = here.shop
     values = {"country": shop.settings.country, "email": session.email, "name": session.name}
     if session.account_id is not None:
-        async with shop.database.read() as read:
+        async with shop.database.read(await positions.of(shop, here.request, session)) as read:
             known = await accounts.addresses(read, session.account_id)
         values.update(forms.fill(known[0] if known else None))
     return values

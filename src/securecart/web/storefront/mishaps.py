@@ -15,6 +15,7 @@ from securecart.app import Shop
 from securecart.errors import SecureCartError, StoreAway
 from securecart.patience import DYNAMODB
 from securecart.telemetry import log
+from securecart.web import again
 from securecart.web.storefront.pages import AnyRequest, render
 
 __all__ = ["Mishaps"]
@@ -50,6 +51,8 @@ class Mishaps(InitPlugin):
 
 def _for_people_or(for_programs: Any) -> Any:
     def handle(request: AnyRequest, error: Exception) -> Response[Any]:
+        if isinstance(error, StoreAway):
+            again.note(request.scope, error)
         if request.url.path.startswith(FOR_PROGRAMS):
             answer: Response[Any] = for_programs(request, error)
             return answer

@@ -12,6 +12,7 @@ from securecart.app import Shop
 from securecart.checkout import marks
 from securecart.errors import OrderStateConflict
 from securecart.sessions import Session
+from securecart.web import positions
 from securecart.web.shoppers import must_know
 from securecart.web.storefront.cart import Notice
 from securecart.web.storefront.pages import AnyRequest, Visit, page, see_other, visit
@@ -28,7 +29,7 @@ async def show(request: AnyRequest, shop: Shop, session: Session | None, number:
     return await _show(await visit(request, shop, session), session, number)
 
 
-@post("/orders/{number:str}/cancel", status_code=HTTPStatus.OK)
+@post("/orders/{number:str}/cancel", status_code=HTTPStatus.OK, repeatable=True)
 async def cancel(request: AnyRequest, shop: Shop, session: Session | None, number: FromPath[str]) -> Response[str]:
     """Cancel an order that is not shipped: the goods go back to stock and the money to the card."""
     here = await visit(request, shop, session)
@@ -39,6 +40,7 @@ async def cancel(request: AnyRequest, shop: Shop, session: Session | None, numbe
     except OrderStateConflict as error:
         return await _show(here, session, number, Notice(error.message, "bad"), status=error.status)
     await marks.leave(shop.cache, session.shopper_id, order)
+    await positions.leave(shop, request, session)
     return see_other(here, f"/orders/{number}")
 
 
@@ -49,7 +51,7 @@ async def back(request: AnyRequest, shop: Shop, session: Session | None, number:
 
 
 async def _show(here: Visit, session: Session, number: str, notice: Notice | None = None, status: int = 200) -> Response[str]:
-    async with here.shop.database.read() as read:
+    async with here.shop.database.read(await positions.of(here.shop, here.request, session)) as read:
         order = await orders.find(read, number, shopper_id=session.shopper_id)
     just_placed = here.request.query_params.get("placed") == "1"
     can_cancel = order.status in {"paid", "authorised"} and order.shipped_at is None
