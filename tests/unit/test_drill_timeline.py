@@ -32,13 +32,13 @@ def test_the_longest_break_is_between_two_successes_or_at_either_end(monkeypatch
 def test_who_never_gets_anything_is_without_it_from_beginning_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
     line = lived(monkeypatch, (101.0, "checkout", "", False), (102.0, "read", "order", True))
     assert line.longest_without("checkout", since=100.0, until=107.0) == 7.0
-    assert line.total_without("checkout", since=100.0, until=107.0) == 7.0
+    assert line.total_without("checkout", since=100.0, until=107.0, unnoticed_s=0.25) == 7.0
     assert line.first_success("checkout", since=100.0) is None
 
 
 def test_the_total_counts_breaks_that_are_noticed_and_counts_them_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     line = sales(monkeypatch, 100.2, 100.4, 101.4, 101.6, 102.1, 102.3)
-    assert line.total_without("checkout", since=100.0, until=102.5) == pytest.approx(1.5)
+    assert line.total_without("checkout", since=100.0, until=102.5, unnoticed_s=0.25) == pytest.approx(1.5)
 
 
 def test_one_page_that_is_away_is_not_hidden_by_another(monkeypatch: pytest.MonkeyPatch) -> None:

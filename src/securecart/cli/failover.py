@@ -27,7 +27,7 @@ def told(found: FailoverVerdict) -> str:
         [
             *events,
             f"without a checkout  {found.seconds_without_checkout:6.2f} s  (goal {found.goal_checkout_s:.0f} s)",
-            f"without a page      {found.seconds_without_read:6.2f} s  (goal {found.goal_read_s:.0f} s; the worst page)",
+            f"without any page    {found.seconds_without_read:6.2f} s  (goal {found.goal_read_s:.0f} s)",
             *pages,
             f"requests failed     {found.failed:,} of {found.requests:,}",
             f"orders told {found.acknowledged:,}: {promises}: " + ("every promise is kept" if found.kept else "BROKEN"),
@@ -42,6 +42,7 @@ def missed(found: FailoverVerdict) -> list[str]:
         said.append(
             f"Nobody could check out for {found.seconds_without_checkout:.2f} s; the goal is {found.goal_checkout_s:.0f} s."
         )
-    if found.seconds_without_read > found.goal_read_s:
-        said.append(f"A page was not read for {found.seconds_without_read:.2f} s in all; the goal is {found.goal_read_s:.0f} s.")
+    for page, without_s in (("any page", found.seconds_without_read), (found.worst_page, found.seconds_without_worst_page)):
+        if without_s > found.goal_read_s:
+            said.append(f"Nobody could read ({page}) for {without_s:.2f} s in all; the goal is {found.goal_read_s:.0f} s.")
     return said

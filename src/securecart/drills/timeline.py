@@ -11,11 +11,9 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable
 
-__all__ = ["BIN_S", "UNNOTICED_S", "Timeline"]
+__all__ = ["BIN_S", "Timeline"]
 
 BIN_S = 0.1
-# A break shorter than this is what a page takes now and then on a busy machine; a longer one counts whole.
-UNNOTICED_S = 0.25
 
 Moments = dict[tuple[str, str], list[float]]
 
@@ -60,10 +58,10 @@ class Timeline:
         """The two moments between which nobody got it for the longest time."""
         return max(self._breaks(kind, what, since, until), key=lambda one: one[1] - one[0])
 
-    def total_without(self, kind: str, what: str | None = None, *, since: float, until: float) -> float:
-        """All breaks in these moments that last longer than `UNNOTICED_S`, each with its whole length, in seconds."""
+    def total_without(self, kind: str, what: str | None = None, *, since: float, until: float, unnoticed_s: float) -> float:
+        """All breaks in these moments that last longer than `unnoticed_s`, each with its whole length, in seconds."""
         lengths = [end - begin for begin, end in self._breaks(kind, what, since, until)]
-        return sum(length for length in lengths if length > UNNOTICED_S)
+        return sum(length for length in lengths if length > unnoticed_s)
 
     def counts(self, kind: str, *, since: float, until: float) -> list[int]:
         """How many got it in each tenth of a second from `since` on."""

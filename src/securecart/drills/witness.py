@@ -24,7 +24,7 @@ __all__ = ["Change", "Node", "Witness", "nodes_of"]
 
 ANSWER_WITHIN_S = 0.6
 SUPERUSER = "postgres"
-AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 # A node follows when its stream from the leader stands; of the leader we want to know how many follow synchronously.
 ASK = """
     SELECT CASE WHEN NOT pg_is_in_recovery() THEN 'leads'

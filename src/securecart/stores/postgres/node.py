@@ -35,6 +35,7 @@ AWAY = (
     asyncpg.CrashShutdownError,
     asyncpg.TooManyConnectionsError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # what the driver says between a server's last words and the end of the connection
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.SerializationError,
 )
