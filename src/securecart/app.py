@@ -32,11 +32,12 @@ class Shop(Struct, frozen=True):
     memory: sessions.Memory
     till: Till
     lookout: Lookout
+    near: postgres.Nearby | None = None
 
     @property
     def stores(self) -> readers.Stores:
         """What the readers of the event log work with."""
-        return readers.Stores(self.database, self.dynamodb, self.cache, self.settings.region)
+        return readers.Stores(self.database, self.dynamodb, self.cache, self.settings.region, self.near)
 
 
 @asynccontextmanager
@@ -70,7 +71,18 @@ async def open_shop(settings: Settings) -> AsyncIterator[Shop]:
             region=settings.region,
             patience_s=settings.failover_patience_seconds,
         )
-        yield Shop(settings, database, tables, quick, sessions.Memory(quick), till, lookout)
+        near = _near(settings)
+        if near is not None:
+            stack.push_async_callback(near.close)
+        yield Shop(settings, database, tables, quick, sessions.Memory(quick), till, lookout, near)
+
+
+def _near(settings: Settings) -> postgres.Nearby | None:
+    if not settings.region_postgres_url:
+        return None
+    return postgres.Nearby(
+        settings.region_postgres_url, pool_size=settings.postgres_pool, lag_seconds=settings.replica_lag_seconds
+    )
 
 
 async def prepare(settings: Settings) -> None:

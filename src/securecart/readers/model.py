@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 
+import msgspec
 from msgspec import Struct
 
 from securecart.events import Event
 from securecart.stores.cache import Cache
 from securecart.stores.dynamodb import DynamoDB
-from securecart.stores.postgres import Database
+from securecart.stores.postgres import Database, Nearby
 
 __all__ = ["Progress", "Reader", "Stores"]
 
@@ -18,12 +20,25 @@ Progress = Callable[[int], None]
 
 
 class Stores(Struct, frozen=True):
-    """The stores that readers read from and write to, and the region whose they are; empty where there is only one."""
+    """The stores that readers read from and write to, and the region whose they are; empty where there is only one.
+
+    In one of several regions they read what its own nodes show (`near`), so that nothing they write is ahead of these.
+    """
 
     database: Database
     dynamodb: DynamoDB
     cache: Cache
     region: str = ""
+    near: Nearby | None = None
+
+    @asynccontextmanager
+    async def as_seen_here(self) -> AsyncIterator[Stores]:
+        """The same, its database one to read from: the writer, or a node of this region that goes forward only."""
+        if self.near is None:
+            yield self
+            return
+        async with self.near.one_node() as database:
+            yield msgspec.structs.replace(self, database=database)
 
 
 class Reader(Struct, frozen=True):

@@ -50,4 +50,5 @@ async def differences(stores: Stores, readers: Sequence[Reader] | None = None) -
     The shop may sell meanwhile, as long as its readers are not further behind than that.
     """
     here = readers_of(stores.region) if readers is None else readers
-    return {reader.name: await reader.differences(stores) for reader in here if reader.differences is not None}
+    async with stores.as_seen_here() as seen:
+        return {reader.name: await reader.differences(seen) for reader in here if reader.differences is not None}

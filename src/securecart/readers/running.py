@@ -30,6 +30,8 @@ __all__ = ["begin", "catch_up", "digest", "register", "run"]
 
 BATCH_FACTS = 500
 LOOK_AGAIN_S = 1.0
+# The knock comes from the writer; a node that follows has what it tells of a moment later.
+LOOK_NEAR_S = 0.2
 # after a knock, wait for more of the same moment: fewer and fuller batches cost less; very full ones hold up the shoppers
 GATHER_S = 0.05
 POLL_S = 0.02
@@ -79,9 +81,10 @@ async def begin(stores: Stores, reader: Reader, progress: Progress = lambda _: N
     the place, so the reader reads it afterwards.
     """
     started = datetime.now(UTC)
-    async with stores.database.fresh() as fresh:
-        start = await event_log.horizon(fresh)
-    done = await reader.rebuild(stores, progress)
+    async with stores.as_seen_here() as seen:
+        async with seen.database.fresh() as fresh:
+            start = await event_log.horizon(fresh)
+        done = await reader.rebuild(seen, progress)
     async with stores.database.transaction() as tx:
         old = await event_log.place_of(tx, reader.name)
         if start > old:
@@ -155,19 +158,17 @@ async def _read_while_ours(line: Line, bell: asyncio.Event, stores: Stores, read
     offer_at = time.monotonic() + OFFER_TURN_S
     while not line.lost.is_set():
         bell.clear()
-        batch = await _next_batch(stores, place)
-        if batch is not None:
-            place = await _take(stores, reader, place, batch)
+        rows, place = await _advance(stores, reader, place)
         if time.monotonic() >= offer_at:
             if not await line.offer_turn(reader.name):
                 return  # somebody rebuilds it
             offer_at = time.monotonic() + OFFER_TURN_S
-        if batch is None:
+        if not rows:
             # not wait_for: it forgets that it was cancelled when the bell rings in the same moment (Python before 3.12)
             with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_AGAIN_S):
+                async with asyncio.timeout(LOOK_AGAIN_S if stores.near is None else LOOK_NEAR_S):
                     await bell.wait()
-        if batch is None or batch.rows < BATCH_FACTS:
+        if rows < BATCH_FACTS:
             await asyncio.sleep(GATHER_S)
 
 
@@ -179,11 +180,9 @@ async def _catch_up(line: Line, stores: Stores, reader: Reader, goal: Place) -> 
         await asyncio.sleep(POLL_S)
     place = await _beginning(stores, reader)
     while place < goal:
-        batch = await _next_batch(stores, place)
-        if batch is None:
+        rows, place = await _advance(stores, reader, place)
+        if not rows:
             await asyncio.sleep(POLL_S)  # a transaction in front of the goal is still open
-        else:
-            place = await _take(stores, reader, place, batch)
 
 
 async def _beginning(stores: Stores, reader: Reader) -> Place:
@@ -197,22 +196,26 @@ async def _beginning(stores: Stores, reader: Reader) -> Place:
     return place
 
 
-async def _next_batch(stores: Stores, place: Place) -> Batch | None:
-    async with stores.database.fresh() as fresh:
-        return await event_log.read_batch(fresh, place, limit=BATCH_FACTS)
+async def _advance(stores: Stores, reader: Reader, place: Place) -> tuple[int, Place]:
+    """Take in the next batch and move behind it: how many rows that were, and the place that the reader has then."""
+    async with stores.as_seen_here() as seen:
+        async with seen.database.fresh() as fresh:
+            batch = await event_log.read_batch(fresh, place, limit=BATCH_FACTS)
+        if batch is None:
+            return 0, place
+        await _take_in(seen, reader, batch)
+    async with stores.database.transaction() as tx:
+        if not await event_log.move(tx, reader.name, place, batch.last, batch.at):
+            log.warning("reader was moved by somebody else", reader=reader.name)
+            return batch.rows, await event_log.place_of(tx, reader.name)
+    _facts.labels(reader.name).inc(batch.rows)
+    _batches.labels(reader.name).inc()
+    return batch.rows, batch.last
 
 
-async def _take(stores: Stores, reader: Reader, place: Place, batch: Batch) -> Place:
-    """Take a batch in and move behind it; the place that the reader has then."""
+async def _take_in(stores: Stores, reader: Reader, batch: Batch) -> None:
     for why in batch.unreadable:
         log.error("reader goes on without a row that is no known fact", reader=reader.name, row=why)
         _skipped.labels(reader.name).inc()
     if batch.facts:
         await digest(stores, reader, batch.facts)
-    async with stores.database.transaction() as tx:
-        if not await event_log.move(tx, reader.name, place, batch.last, batch.at):
-            log.warning("reader was moved by somebody else", reader=reader.name)
-            return await event_log.place_of(tx, reader.name)
-    _facts.labels(reader.name).inc(batch.rows)
-    _batches.labels(reader.name).inc()
-    return batch.last

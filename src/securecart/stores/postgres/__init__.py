@@ -18,6 +18,7 @@ from securecart.stores.postgres.database import (
     rows,
     value,
 )
+from securecart.stores.postgres.near import Nearby
 from securecart.stores.postgres.statements import Statement, statements_of
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "NOWHERE",
     "Database",
     "Fresh",
+    "Nearby",
     "NodeState",
     "Position",
     "Read",

@@ -28,3 +28,7 @@ SELECT pg_is_in_recovery() AS in_recovery, 0 AS timeline, NULL::bigint AS positi
 -- name: position
 -- How far the writer's log is written, in bytes; a commit that was acknowledged is before it.
 SELECT (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint;
+
+-- name: replayed
+-- How far this node has come: what it has written, or replayed of another's.
+SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END - '0/0'::pg_lsn)::bigint;

@@ -1,0 +1,90 @@
+"""The orders database as seen from one node that only goes forward: what is read together fits together.
+
+For who follows the log of a region whose writer is elsewhere: whatever is read after a batch of it is at least as new as the
+batch, and never newer than this region's own database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+
+from securecart.errors import StoreAway
+from securecart.stores.postgres.choosing import Position
+from securecart.stores.postgres.database import Database, Fresh, Read, value
+from securecart.stores.postgres.node import AWAY, Node, addresses_of, telling
+from securecart.stores.postgres.statements import statements_of
+from securecart.stores.postgres.watch import Watch
+
+__all__ = ["Nearby", "OneNode"]
+
+SQL = statements_of(__package__)
+
+
+class OneNode(Database):
+    """Reads go over one connection, one after the other; when it breaks, to another node that is as far. Nobody writes here."""
+
+    def __init__(self, near: Database) -> None:
+        super().__init__(())
+        self._near = near
+        self._turn = asyncio.Lock()
+        self._held = AsyncExitStack()
+        self._connection: Read | None = None
+        self._seen: Position | None = None
+
+    @asynccontextmanager
+    async def read(self, after: Position | None = None) -> AsyncIterator[Read]:
+        """The connection; `after` may be no later than what was read here before. `StoreAway` when no node is as far."""
+        del after
+        async with self._turn:
+            with telling():
+                yield await self._connect()
+
+    @asynccontextmanager
+    async def fresh(self, *, within_s: float | None = None) -> AsyncIterator[Fresh]:
+        """The same: nothing fresher is wanted here than what this region has."""
+        del within_s
+        async with self.read() as read:
+            yield Fresh(read)
+
+    async def close(self) -> None:
+        """Give the connection back."""
+        self._connection = None
+        with suppress(*AWAY, StoreAway):
+            await self._held.aclose()
+
+    async def _connect(self) -> Read:
+        if self._connection is not None and self._connection.is_closed():
+            await self.close()
+        if self._connection is None:
+            self._connection = await self._held.enter_async_context(self._near.read(self._seen))
+            self._seen = Position(await value(self._connection, SQL["replayed"]))
+        return self._connection
+
+
+class Nearby:
+    """The nodes of this region alone, whoever writes; they are watched from the first time on that somebody looks."""
+
+    def __init__(self, url: str, *, pool_size: int, lag_seconds: float) -> None:
+        self._url = url
+        self._pool_size = pool_size
+        self._lag_seconds = lag_seconds
+        self._database: Database | None = None
+
+    @asynccontextmanager
+    async def one_node(self) -> AsyncIterator[OneNode]:
+        """One of them, for as long as the block runs."""
+        if self._database is None:
+            nodes = [Node(one, pool_size=self._pool_size) for one in addresses_of(self._url)]
+            self._database = Database(nodes, Watch(nodes, limit_s=self._lag_seconds) if nodes[1:] else None)
+        database = OneNode(self._database)
+        try:
+            yield database
+        finally:
+            await database.close()
+
+    async def close(self) -> None:
+        """End every connection."""
+        if self._database is not None:
+            await self._database.close()
