@@ -24,6 +24,8 @@
     │   └── GatewayAway
     └── OperatorError                   (for the command line: says what to do next)
         ├── EngineFailed
+        ├── ClusterRefused
+        ├── StepFailed
         ├── PortTaken
         ├── HomeUnusable
         ├── DiskFull
@@ -178,6 +180,14 @@ class OperatorError(SecureCartError):
 
 class EngineFailed(OperatorError):
     """{engine} did not start: {why}. Its log is {log}."""
+
+
+class ClusterRefused(OperatorError):
+    """{problem}"""
+
+
+class StepFailed(OperatorError):
+    """{problem}"""
 
 
 class PortTaken(OperatorError):

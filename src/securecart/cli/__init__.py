@@ -23,6 +23,7 @@ COMMANDS = {
     "up": ("engines", "up", "Start the engines and the shop."),
     "down": ("engines", "down", "Stop everything that runs from a home."),
     "status": ("engines", "status", "Show what runs, where, how it is, and its memory."),
+    "cluster": ("cluster", "app", "See the database's nodes, hand over, bring a node back."),
     "fetch": ("engines", "fetch", "Fetch what npm brings; done once, kept, works offline afterwards."),
     "import": ("imports", "app", "Bring in products and stock from files."),
     "demo": ("demo", "app", "Fill the shop with real groceries, and buy a year of real baskets."),

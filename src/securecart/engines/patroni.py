@@ -22,12 +22,14 @@ import psutil
 
 from securecart.engines.beyond import Beyond
 from securecart.engines.home import Home
+from securecart.engines.orphans import adopt_orphans
 from securecart.engines.patroni_rest import NodeState, ask, ask_cluster, request
 from securecart.engines.patroni_yaml import Folders, Neighbour, configuration, dynamic, raft_folder
 from securecart.engines.postgres_files import (
     as_ordinary_user,
     clear_the_way,
     initdb,
+    port_of,
     postmaster_of,
     programs_of,
     run_alone,
@@ -88,6 +90,7 @@ class PatroniNode(Engine):
 
     async def start(self) -> None:
         """Write what Patroni is to do and start it; the first node makes the data that the others copy."""
+        adopt_orphans()
         programs = await asyncio.to_thread(programs_of, self)
         data = _data(self.home, self.label)
         if self.home.is_fenced() and self.beyond is not None:
@@ -173,6 +176,16 @@ class PatroniNode(Engine):
             await stop_process(postmaster.pid, postmaster.create_time(), signal.SIGINT, cls.stop_within_s)
         if data.exists():
             await clear_the_way(data)
+
+    @classmethod
+    async def write_checkpoint(cls, home: Home, label: str) -> None:
+        """Have the node's PostgreSQL write to disk what it holds in memory; raises `NOT_READY`."""
+        port = await asyncio.to_thread(port_of, _data(home, label))
+        admin = await Roles(home).connect([port], SUPERUSER)
+        try:
+            await admin.execute("CHECKPOINT")
+        finally:
+            await admin.close()
 
     def connections(self) -> dict[str, str]:
         """The database on every node, and Patroni's REST interface with its key; told by the first node for all."""

@@ -26,6 +26,12 @@ class Wal(Struct, frozen=True):
     replayed_location: int | None = None
 
 
+class Patroni(Struct, frozen=True):
+    """How Patroni calls the node."""
+
+    name: str = ""
+
+
 class NodeState(Struct, frozen=True):
     """What a node's Patroni says of it at this moment."""
 
@@ -38,6 +44,7 @@ class NodeState(Struct, frozen=True):
     leaderless: bool = field(default=False, name="cluster_unlocked")
     pause: bool = False
     wal: Wal = field(default_factory=Wal, name="xlog")
+    patroni: Patroni = field(default_factory=Patroni)
 
     @property
     def serves(self) -> bool:

@@ -17,7 +17,7 @@ import psutil
 from securecart.engines.process import Engine, gone, process_of, stop_process, version_of
 from securecart.errors import EngineFailed
 
-__all__ = ["as_ordinary_user", "clear_the_way", "initdb", "postmaster_of", "programs_of", "run_alone", "sockets_of"]
+__all__ = ["as_ordinary_user", "clear_the_way", "initdb", "port_of", "postmaster_of", "programs_of", "run_alone", "sockets_of"]
 
 OLDEST_MAJOR = 16
 ORPHANS_END_WITHIN_S = 5
@@ -87,6 +87,11 @@ def postmaster_of(data: Path) -> psutil.Process | None:
         if process is not None and _works_on(process, data):
             return process
     return None
+
+
+def port_of(data: Path) -> int:
+    """The port on which the server of this data folder listens."""
+    return int((data / "postmaster.pid").read_text().split("\n")[3])
 
 
 async def clear_the_way(data: Path, *pid_files: Path) -> None:

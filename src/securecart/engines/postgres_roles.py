@@ -45,7 +45,7 @@ class Roles:
 
         Nothing of it waits for a standby, which may come only later.
         """
-        admin = await self._admin(ports, SUPERUSER)
+        admin = await self.connect(ports, SUPERUSER)
         try:
             if not await admin.fetchval("SELECT count(*) FROM pg_database WHERE datname = $1", DATABASE):
                 for role in (OWNER, APP):
@@ -73,7 +73,7 @@ class Roles:
         ]
 
     async def _make_template(self, ports: Sequence[int]) -> None:
-        template = await self._admin(ports, "template1")
+        template = await self.connect(ports, "template1")
         try:
             await template.execute(f"""
                 CREATE EXTENSION IF NOT EXISTS pg_trgm;
@@ -87,7 +87,8 @@ class Roles:
         finally:
             await template.close()
 
-    async def _admin(self, ports: Sequence[int], database: str) -> asyncpg.Connection:
+    async def connect(self, ports: Sequence[int], database: str) -> asyncpg.Connection:
+        """Log in as the superuser on the node that takes writes; nothing then waits for a standby. Raises `NOT_READY`."""
         return await asyncpg.connect(
             f"{self.url(SUPERUSER, ports, database)}?target_session_attrs=read-write",
             timeout=CONNECT_TIMEOUT_S,

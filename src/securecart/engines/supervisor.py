@@ -144,7 +144,8 @@ class Supervisor:
         """Bring back engines that die and are not held, until `stopping` is set."""
         while not stopping.is_set():
             for engine in self._engines():
-                if engine.died() and engine.title not in self._reviving and not self._is_held(engine):
+                down = engine.died() or engine.title in self._left_down
+                if down and engine.title not in self._reviving and not self._is_held(engine):
                     task = asyncio.create_task(self._revive(engine))
                     self._reviving[engine.title] = task
                     task.add_done_callback(lambda _, title=engine.title: self._reviving.pop(title))  # type: ignore[misc]
@@ -192,14 +193,13 @@ class Supervisor:
     def _is_held(self, engine: Engine) -> bool:
         held = engine.label in engine.home.held()
         if held and engine.title not in self._left_down:
-            self._report(Step(engine.title, "is down and held: it stays down until it is released", done=True))
+            self._report(Step(engine.title, "is down and stays down: it is held", done=True))
             self._left_down.add(engine.title)
             self._write_down()
-        elif not held:
-            self._left_down.discard(engine.title)
         return held
 
     async def _revive(self, engine: Engine) -> None:
+        self._left_down.discard(engine.title)
         deaths = self._deaths.setdefault(engine.title, deque(maxlen=DEATHS_MAX))
         deaths.append(time.monotonic())
         while deaths[-1] - deaths[0] > DEATHS_WITHIN_S:
@@ -210,6 +210,9 @@ class Supervisor:
                 Step(engine.title, f"died {DEATHS_MAX} times within a minute and stays down; see {engine.log}", done=True)
             )
             await engine.stop()
+            engine.home.hold(engine.label)
+            self._left_down.add(engine.title)
+            deaths.clear()
             self._write_down()
             return
         self._report(Step(engine.title, "died and is started again"))
