@@ -14,7 +14,7 @@ SUPERUSER, OWNER, APP = "postgres", "securecart_owner", "securecart_app"
 # Only where PostgreSQL runs on several nodes: one to stream, one to bring a diverged node back (pg_rewind).
 REPLICATION, REWIND = "securecart_replication", "securecart_rewind"
 DATABASE = "securecart"
-NOT_READY = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
+NOT_READY = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, TimeoutError)
 CONNECT_TIMEOUT_S = 3
 SECRETS = {SUPERUSER: "superuser", OWNER: "owner", APP: "app", REPLICATION: "replication", REWIND: "rewind"}
 # What pg_rewind reads of the server that it brings a node in line with.
