@@ -14,6 +14,7 @@ from securecart.app import Shop, open_shop, prepare
 from securecart.engines import Home, Supervisor, shop_processes, stores
 from securecart.settings import Settings
 from securecart.stores.postgres import Database
+from tests.clusters import Nodes, running_nodes
 
 # A slow gateway is waited for 2.5 s, and nothing is swept but by the test that is about sweeping.
 SETTINGS = {"gateway_timeout_s": 2.5, "sweep_seconds": 3600.0}
@@ -76,6 +77,13 @@ def uncounted(shop_url: str, engines: Settings) -> dict[str, str]:
     """The header by which the doors know a program of the shop's own, whose requests no limit counts."""
     del shop_url  # the key is known once the doors are there
     return {"X-SecureCart-Internal-Key": settings_table.load(engines.home).internal_key}
+
+
+@pytest.fixture(scope="session")
+async def nodes(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Nodes]:
+    """The orders database on three nodes, from a home of its own, with the shop's tables."""
+    async with running_nodes(tmp_path_factory.mktemp("nodes")) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

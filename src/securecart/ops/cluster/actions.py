@@ -37,6 +37,8 @@ CONFIRMED_WITHIN_S = 30.0
 FOLLOWING_WITHIN_S = 60.0
 REBUILT_WITHIN_S = 600.0
 HAND_OVER_WITHIN_S = 45.0
+# Patroni's word for a node's part, where it says all; a replica is one of two things.
+ROLES = {"primary": "writer", "standby_leader": "standby leader"}
 
 
 class Cluster(Struct, frozen=True):
@@ -81,14 +83,14 @@ async def carry_out(cluster: Cluster, steps: Sequence[Step]) -> AsyncIterator[st
 
 
 def _node(number: int, url: str, state: rest.NodeState | None, held: frozenset[str], written: int | None) -> Node:
-    name = f"patroni-{number}" if state is None or not state.patroni.name else state.patroni.name
+    name = f"{PatroniNode.name}-{number}"
     if state is None:
         return Node(name, url, held=name in held)
-    role = "writer" if state.role == "primary" else "synchronous" if state.synchronous else "reader"
+    role = ROLES.get(state.role, "synchronous" if state.synchronous else "reader")
     replayed = state.wal.replayed_location
     behind = max(0, written - replayed) if role != "writer" and written is not None and replayed is not None else None
     doing = state.replication_state or state.state
-    return Node(name, url, role, state.serves, doing, state.timeline, behind, name in held)
+    return Node(name, url, role, state.serves, doing, state.timeline, behind, name in held, state.patroni.name or name)
 
 
 async def _hand_over(cluster: Cluster, step: HandOver) -> str:
@@ -111,7 +113,8 @@ async def _hand_over(cluster: Cluster, step: HandOver) -> str:
 
 
 async def _take_over(cluster: Cluster, step: TakeOver) -> str:
-    await _demand(cluster, step.candidate, "/failover", {"candidate": step.candidate}, HAND_OVER_WITHIN_S)
+    body = {"candidate": (await observe(cluster)).node(step.candidate).member}
+    await _demand(cluster, step.candidate, "/failover", body, HAND_OVER_WITHIN_S)
     return f"{step.candidate} takes over"
 
 

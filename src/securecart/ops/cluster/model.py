@@ -26,7 +26,8 @@ __all__ = [
 class Node(Struct, frozen=True):
     """One node. `behind_bytes`: what it has not replayed of the writer's log, None when unknown.
 
-    `role`: writer, synchronous (it confirms the writer's commits), reader, or empty when the node does not answer.
+    `role`: writer, synchronous (it confirms the writer's commits), reader, standby leader (it follows another region's
+    writer), or empty when the node does not answer. `member` is what Patroni calls it.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Node(Struct, frozen=True):
     timeline: int | None = None
     behind_bytes: int | None = None
     held: bool = False
+    member: str = ""
 
     @property
     def answers(self) -> bool:
@@ -78,6 +80,13 @@ class Snapshot(Struct, frozen=True):
         if found is None:
             raise ClusterRefused(problem=f"There is no node {name}; there are {', '.join(node.name for node in self.nodes)}.")
         return found
+
+    def refuse_a_region_that_follows(self) -> None:
+        """`ClusterRefused` where these nodes follow the writer of another region: there the part is handed over."""
+        if any(node.role == "standby leader" for node in self.nodes):
+            raise ClusterRefused(
+                problem="These nodes follow another region's writer; `securecart regions --help` says how to promote them."
+            )
 
 
 class HandOver(Struct, frozen=True, tag=True):
@@ -128,6 +137,7 @@ Step = HandOver | TakeOver | AwaitWriter | AwaitConfirmed | Release | AwaitFollo
 def switchover(seen: Snapshot, candidate: str | None = None) -> list[Step]:
     """How the writer hands over to the node that confirms its commits, which therefore misses nothing."""
     writer = seen.writer
+    seen.refuse_a_region_that_follows()
     _must_agree(seen)
     if writer is None:
         raise ClusterRefused(
@@ -161,6 +171,7 @@ def failover(seen: Snapshot, candidate: str | None = None, *, accept_loss: bool 
             problem=f"{writer.name} is the writer and well. `securecart cluster switchover` hands over from a living writer, "
             "and loses nothing."
         )
+    seen.refuse_a_region_that_follows()
     _must_agree(seen)
     to = seen.synchronous if candidate is None else seen.node(candidate)
     if to is None:
