@@ -14,6 +14,7 @@ from litestar import Litestar, Response, get
 from litestar.handlers import HTTPRouteHandler
 
 from securecart.web.__main__ import serve
+from securecart.web.doors import listen_alone
 
 __all__ = ["main"]
 
@@ -36,7 +37,7 @@ def main() -> None:
     arguments.add_argument("--body", type=Path, required=True)
     given = arguments.parse_args()
     application: Any = Litestar([answering(given.body.read_bytes())], openapi_config=None, logging_config=None)
-    serve(application, given.port)
+    serve(application, listen_alone(given.port))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import psutil
@@ -306,3 +307,75 @@ async def test_both_helpers_away_at_once_still_leave_a_shop_window(scene: Scene)
             for headers in ({}, scene.cookie):
                 assert (path, (await scene.ask("GET", path, headers)).status) == (path, HTTPStatus.OK)
     await carts_are_back(scene)
+
+
+class Caller:
+    """Asks for a page over and over, on one connection or on a new one each time, and notes what was lost, and where."""
+
+    def __init__(self, scene: Scene, *, keeps_connection: bool) -> None:
+        url = urlsplit(scene.shop.settings.web_url)
+        self._address = (url.hostname, url.port)
+        self._keeps = keeps_connection
+        self._request = f"GET /api/products/{scene.sku.lower()} HTTP/1.1\r\nHost: shop\r\n\r\n".encode()
+        self.asking: int | None = None  # the port of the connection on which an answer is waited for
+        self.answered = 0
+        self.lost: list[int] = []  # ports of connections that ended before the answer
+        self.refused = 0
+
+    async def run(self) -> None:
+        while True:
+            try:
+                reader, writer = await asyncio.open_connection(*self._address)
+            except OSError:
+                self.refused += 1
+                continue
+            port = writer.get_extra_info("sockname")[1]
+            try:
+                while await self._ask(reader, writer, port) and self._keeps:
+                    pass
+            finally:
+                writer.close()
+
+    async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int) -> bool:
+        """Whether the connection is good for another request."""
+        if reader.at_eof():
+            return False  # told before anything was sent: any client would connect anew
+        self.asking = port
+        try:
+            writer.write(self._request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200"), head
+            length = re.search(rb"content-length: (\d+)", head)
+            assert length is not None
+            await reader.readexactly(int(length[1]))
+        except (OSError, asyncio.IncompleteReadError):
+            self.lost.append(port)
+            return False
+        finally:
+            self.asking = None
+        self.answered += 1
+        return True
+
+
+@pytest.mark.parametrize("labels", [["web-1"], ["web-1", "web-2"]], ids=["one of two", "all"])
+async def test_killed_web_processes_lose_what_is_in_their_hands_and_nothing_else(scene: Scene, labels: list[str]) -> None:
+    callers = [Caller(scene, keeps_connection=number % 2 == 0) for number in range(64)]
+    tasks = [asyncio.create_task(caller.run()) for caller in callers]
+    await until(lambda: sum(caller.answered for caller in callers) > 500, "everybody is asking")
+    victims = [psutil.Process(scene.pid(label)) for label in labels]
+    for victim in victims:
+        victim.suspend()  # what it has in hand is the same when it is counted and when it dies
+    accepted = {one.raddr.port for victim in victims for one in victim.net_connections("tcp") if one.raddr}
+    for victim in victims:
+        victim.kill()
+    answered = sum(caller.answered for caller in callers)
+    await until(lambda: sum(caller.answered for caller in callers) > answered + 200, "the shop goes on")
+    await until(lambda: all(scene.pid(label) not in {0, *(one.pid for one in victims)} for label in labels), "they are back")
+    for task in tasks:
+        task.cancel()
+    ended = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(one, asyncio.CancelledError) for one in ended), ended
+    lost = [port for caller in callers for port in caller.lost]
+    assert lost, "or nothing was in hand and the test shows nothing"
+    assert [port for port in lost if port not in accepted] == [], "lost in the line in front of the door"
+    assert sum(caller.refused for caller in callers) == 0

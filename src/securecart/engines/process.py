@@ -131,8 +131,10 @@ class Engine(ABC):
             return RunningEngine(self.label, self._child.pid, born, self.port, self.version)
         return None
 
-    def spawn(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
-        """Start the child in a session of its own, so that Ctrl-C reaches only the supervisor."""
+    def spawn(
+        self, command: Sequence[str], environment: Mapping[str, str] | None = None, *, descriptors: Sequence[int] = ()
+    ) -> None:
+        """Start the child in a session of its own, so that Ctrl-C reaches only the supervisor; it gets these `descriptors`."""
         self.home.log(self.label)
         with self.saying() as log:
             try:
@@ -144,6 +146,7 @@ class Engine(ABC):
                     cwd=self.home.run(),
                     env={**clean_environment(), **(environment or {})},
                     start_new_session=True,
+                    pass_fds=descriptors,
                 )
             except OSError as error:
                 raise EngineFailed(engine=self.label, why=f"{command[0]}: {error.strerror}", log=str(self.log)) from error

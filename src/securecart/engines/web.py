@@ -1,12 +1,14 @@
-"""The shop's doors: web processes that share one port."""
+"""The shop's doors: web processes that take connections from one socket, which is the supervisor's.
+
+So nothing that waits in line is lost when one of them dies, nor while all of them are gone.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import sys
-
-import psutil
 
 import securecart
 from securecart.engines.home import Home
@@ -15,9 +17,11 @@ from securecart.settings import Settings
 
 __all__ = ["Web", "process_count"]
 
+BACKLOG = 1024
+
 
 class Web(Engine):
-    """One web process; the first decides the port, the others join it."""
+    """One web process; the first decides the port and has the socket, the others join it."""
 
     name = "web"
     url_setting = "web_url"
@@ -25,6 +29,9 @@ class Web(Engine):
     def __init__(self, home: Home, settings: Settings, *, first: Web | None = None, number: int = 1) -> None:
         super().__init__(home, settings, number=number)
         self._first = first
+        self._listener: socket.socket | None = None
+        self._news: int | None = None
+        self._serves = False
 
     def choose_port(self) -> None:
         """The first one's port is everybody's."""
@@ -38,11 +45,39 @@ class Web(Engine):
         self.version = securecart.__version__
         self.forget_gauges()
         self.home.remember(self.connections())
-        self.spawn([sys.executable, "-m", "securecart.web", "--port", str(self.port)], shop_environment(self.home))
+        listener = (self._first or self).listener()
+        self._forget_news()
+        self._news, opened = os.pipe()
+        os.set_blocking(self._news, False)
+        command = [sys.executable, "-m", "securecart.web", "--listener", str(listener.fileno()), "--opened", str(opened)]
+        try:
+            self.spawn(command, shop_environment(self.home), descriptors=[listener.fileno(), opened])
+        finally:
+            os.close(opened)
+
+    def listener(self) -> socket.socket:
+        """The socket at which all of them serve; made by the first, and open for as long as it is not stopped."""
+        if self._listener is None:
+            self._listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._listener.bind(("127.0.0.1", self.port))
+            self._listener.listen(BACKLOG)
+        return self._listener
 
     async def answers(self) -> bool:
-        """Whether this process listens, and the shop can sell: another process that shares the port could answer for it."""
-        return self._listens() and await super().answers()
+        """Whether this process serves, and the shop is well: another process at the same socket could answer for it."""
+        if self._news is not None and not self._serves:
+            with contextlib.suppress(BlockingIOError):
+                self._serves = bool(os.read(self._news, 1))
+        return self._serves and not self.died() and await super().answers()
+
+    async def stop(self) -> None:
+        """End the process, and with the first one the line in front of the doors."""
+        await super().stop()
+        self._forget_news()
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
 
     @staticmethod
     async def look(url: str) -> str | None:
@@ -53,14 +88,11 @@ class Web(Engine):
         """The shop's address, and the key by which its own programs are known."""
         return {"web_url": f"http://127.0.0.1:{self.port}", "internal_key": self.home.secret("internal_secret")}
 
-    def _listens(self) -> bool:
-        running = self.running()
-        if running is None:
-            return False
-        with contextlib.suppress(psutil.Error):
-            sockets = psutil.Process(running.pid).net_connections("tcp")
-            return any(one.status == psutil.CONN_LISTEN for one in sockets)
-        return False
+    def _forget_news(self) -> None:
+        self._serves = False
+        if self._news is not None:
+            os.close(self._news)
+            self._news = None
 
 
 def process_count(settings: Settings) -> int:

@@ -1,11 +1,14 @@
-"""One web process: `python -m securecart.web --port P`. Several share the port, and the kernel spreads the load."""
+"""One web process: `python -m securecart.web --port P`, or with `--listener FD` at the supervisor's socket, as several do."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import gc
+import os
 import socket
+from collections.abc import Callable
 
 import uvicorn
 import uvloop
@@ -13,21 +16,25 @@ from litestar.types import ASGIApp
 
 from securecart import settings, telemetry
 from securecart.web import create_app
+from securecart.web.doors import Doors, listen_alone
 
-BACKLOG = 1024
 GARBAGE_THRESHOLDS = (50_000, 20, 20)  # Python's own are 700, 10, 10
 
 
 def main() -> None:
     """Serve the shop until SIGTERM."""
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--port", type=int, required=True)
-    port = arguments.parse_args().port
+    where = arguments.add_mutually_exclusive_group(required=True)
+    where.add_argument("--port", type=int)
+    where.add_argument("--listener", type=int, help="descriptor of a socket that listens already")
+    arguments.add_argument("--opened", type=int, help="descriptor to write a byte to once this process serves")
+    given = arguments.parse_args()
     loaded = settings.load()
     telemetry.configure_logs(loaded.log_level)
     application = create_app(loaded)
     spare_the_collector()
-    serve(application, port)
+    listener = listen_alone(given.port) if given.listener is None else socket.socket(fileno=given.listener)
+    serve(application, listener, opened=functools.partial(_say_opened, given.opened))
 
 
 def spare_the_collector() -> None:
@@ -41,8 +48,8 @@ def spare_the_collector() -> None:
     gc.set_threshold(*GARBAGE_THRESHOLDS)
 
 
-def serve(application: ASGIApp, port: int) -> None:
-    """Serve an application until SIGTERM; requests in hand are finished first."""
+def serve(application: ASGIApp, listener: socket.socket, *, opened: Callable[[], None] = lambda: None) -> None:
+    """Serve an application until SIGTERM; requests in hand are finished first. `opened` is called once it is served."""
     config = uvicorn.Config(
         application,
         http="httptools",
@@ -53,16 +60,13 @@ def serve(application: ASGIApp, port: int) -> None:
         timeout_graceful_shutdown=5,
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(uvicorn.Server(config).serve(sockets=[_shared_socket(port)]))
+        runner.run(Doors(config, listener, opened=opened).serve())
 
 
-def _shared_socket(port: int) -> socket.socket:
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    listener.bind(("127.0.0.1", port))
-    listener.listen(BACKLOG)
-    return listener
+def _say_opened(descriptor: int | None) -> None:
+    if descriptor is not None:
+        os.write(descriptor, b"1")
+        os.close(descriptor)
 
 
 if __name__ == "__main__":
