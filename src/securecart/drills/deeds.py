@@ -7,7 +7,6 @@ import contextlib
 import os
 import signal
 from collections.abc import Awaitable, Callable, Iterator
-from http import HTTPStatus
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -15,17 +14,17 @@ import asyncpg
 import psutil
 from msgspec import Struct
 
+from securecart import settings as settings_table
 from securecart.drills.witness import AWAY, Node
 from securecart.engines import Home
-from securecart.engines.patroni_rest import request
-from securecart.errors import DrillFailed
+from securecart.errors import DrillFailed, OperatorError
+from securecart.ops import cluster
 
 __all__ = ["DEEDS", "MODES", "Deed", "Mode", "Victim", "ZombieSessions"]
 
 Mode = Literal["crash", "node", "freeze", "switchover"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 SESSIONS_OF_A_ZOMBIE = 4
-SWITCHED_WITHIN_S = 60.0
 ENOUGH_FOR_A_ZOMBIE_S = 10.0
 # A small message in the log whose commit, as any other, has to be on a second node before it is acknowledged.
 WRITE = "SELECT pg_logical_emit_message(true, 'drill', 'written by a node that no longer leads')"
@@ -133,12 +132,13 @@ async def _thaw(victim: Victim) -> None:
 
 
 async def _switch_over(victim: Victim) -> None:
-    written = victim.home.settings()
-    url = str(written["cluster_urls"]).split(",")[victim.number - 1]
-    wish = {"leader": victim.node.label}
-    answer = await request(url, "POST", "/switchover", body=wish, key=str(written["cluster_key"]), within_s=SWITCHED_WITHIN_S)
-    if answer.status != HTTPStatus.OK:
-        raise DrillFailed(why=f"{victim.node.label} did not hand over: {answer.status} {answer.text}")
+    asked = cluster.Cluster.of(settings_table.load(str(victim.home.path)))
+    hand_over = cluster.switchover(await cluster.observe(asked))[:1]  # what follows it, the drill waits for by itself
+    try:
+        async for _ in cluster.carry_out(asked, hand_over):
+            pass
+    except OperatorError as refused:
+        raise DrillFailed(why=f"{victim.node.label} did not hand over: {refused}") from refused
 
 
 DEEDS: dict[Mode, Deed] = {
