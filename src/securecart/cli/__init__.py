@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from securecart import __version__
 from securecart.errors import SecureCartError
+from securecart.telemetry import configure_logs
 
 __all__ = ["app", "main"]
 
@@ -75,6 +76,7 @@ def root(version: bool = typer.Option(False, "--version", help="Print the versio
 
 def main() -> None:
     """Run the command line; an error made on purpose is one sentence on stderr and exit code 1."""
+    configure_logs("warning")  # to stderr: what a command prints for programs stays clean
     try:
         app()
     except SecureCartError as error:

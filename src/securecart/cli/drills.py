@@ -23,6 +23,7 @@ from securecart.cli.screen import out, say
 from securecart.engines import Step
 from securecart.errors import BadInput
 from securecart.settings import Settings
+from securecart.telemetry import configure_logs
 
 __all__ = ["app"]
 
@@ -129,6 +130,7 @@ def failover(
 def _run(hold: Drill[Held], *, home: str | None, keep: bool, profile: str) -> Held:
     """Hold a drill on the shop that runs from `home`, or on one of its own; `typer.Exit` when it is interrupted."""
     logging.getLogger("asyncpg").setLevel(logging.CRITICAL)  # its pools lament each death of PostgreSQL, which is no news here
+    configure_logs("critical")  # nor is it that a node is away
     try:
         if home is not None:
             return uvloop.run(hold(settings.load(home)))

@@ -117,19 +117,20 @@ class Node:
 
     async def acquire(self) -> Held:
         """A connection, to be released; driver errors, `TimeoutError` only when none was free or could be made in time."""
-        pool = self._pool or await self.open()
         scope, cuts = asyncio.timeout(POSTGRES.connect_s), self._cuts
         self._waiting.add(scope)
+        self.in_use += 1  # from here on: else everybody would run to a node that is just back and has nobody yet
         try:
+            pool = self._pool or await self.open()
             async with scope:
                 connection = await pool.acquire()
-        except TimeoutError:
-            if cuts != self._cuts:
+        except BaseException as error:
+            self.in_use -= 1
+            if isinstance(error, TimeoutError) and cuts != self._cuts:
                 raise ConnectionAbortedError from None
             raise
         finally:
             self._waiting.discard(scope)
-        self.in_use += 1
         return Held(self, pool, connection)
 
     async def release(self, held: Held) -> None:
