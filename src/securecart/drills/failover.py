@@ -155,8 +155,8 @@ async def drill_failover(loaded: Settings, plan: FailoverPlan, *, tell: Callable
 async def _play(scene: Scene, tell: Callable[[str], None]) -> Moments:
     """A calm while, the deed, and everything after it until all nodes are well; whatever was done is undone in any case."""
     witness, deed = scene.witness, DEEDS[scene.plan.mode]
-    await witness.wait_until(witness.all_well, within_s=WELL_WITHIN_S, what="all nodes well before the deed")
     await wait_until_well(scene.home)
+    await witness.wait_until(witness.all_well, within_s=WELL_WITHIN_S, what="all nodes well before the deed")
     leader = witness.leader()
     assert leader is not None, "one leads where all are well"
     victim, zombies = scene.victims[leader], ZombieSessions()
@@ -184,6 +184,7 @@ async def _play(scene: Scene, tell: Callable[[str], None]) -> Moments:
     await asyncio.sleep(GOES_ON_S)
     closed = time.monotonic()
     await scene.crowd.close_doors()
+    await wait_until_well(scene.home)  # only now: to look at every process takes long, and the readers are of this process
     acknowledged = await zombies.acknowledged() if scene.plan.mode == "freeze" else None
     return Moments(began, struck, undone, led_at, follows, closed, leader, new_leader, acknowledged)
 
@@ -204,13 +205,12 @@ async def _sold_again(scene: Scene, struck: float) -> tuple[str, float]:
 
 
 async def _follows_again(scene: Scene, old: str, new: str, *, since: float) -> float:
-    """The moment from which the old leader followed the new one; returns once every engine is well."""
+    """The moment from which the old leader followed the new one; returns once every node is well."""
     witness = scene.witness
     if old != new:
         what = f"{old} follows {new}"
         await witness.wait_until(lambda: witness.when(old, "follows", since=since) is not None, within_s=BACK_WITHIN_S, what=what)
     await witness.wait_until(witness.all_well, within_s=WELL_WITHIN_S, what="all nodes well after the deed")
-    await wait_until_well(scene.home)
     return witness.when(old, "follows", since=since) or time.monotonic()
 
 
