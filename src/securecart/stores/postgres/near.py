@@ -48,6 +48,16 @@ class OneNode(Database):
         async with self.read() as read:
             yield Fresh(read)
 
+    @property
+    def has_replicas(self) -> bool:
+        """Whatever is loaded beside it may come from another node, which is not as far."""
+        return True
+
+    async def position(self) -> Position:
+        """How far this node has replayed by now."""
+        async with self.read() as read:
+            return Position(await value(read, SQL["replayed"]))
+
     async def close(self) -> None:
         """Give the connection back."""
         self._connection = None
