@@ -21,15 +21,17 @@ from securecart.engines.witness import Witness
 from securecart.errors import OperatorError
 from securecart.settings import Settings
 
-__all__ = ["FIRST", "SECOND", "region_stores", "second_region"]
+__all__ = ["FIRST", "SECOND", "SHARED", "region_stores", "second_region"]
 
 FIRST, SECOND = "a", "b"
 NODES_OF_SECOND = 2
+# What belongs to no region and outlives each of them.
+SHARED = ("link", "gateway", "replicator")
 # What belongs to one region and is not handed down to the next.
 OWN = {
     *("region", "postgres_url", "postgres_owner_url", "region_postgres_url", "cluster_urls", "cluster_key", "cluster_name"),
     *("dynamodb_url", "valkey_url", "web_url", "link_url", "gateway_url", "gateway_key", "internal_key"),
-    *("internal_secret", "patroni_secret", "raft_secret", "valkey_password"),
+    *("patroni_secret", "raft_secret", "valkey_password"),
 }
 
 
