@@ -34,7 +34,8 @@
         ├── DataMissing
         ├── ShopAway
         ├── BasketRefused
-        └── DrillFailed
+        ├── DrillFailed
+        └── NotCaughtUp
 
 A class's docstring is its message; `{names}` in it are filled from the facts given when it is raised,
 and the facts travel with the problem document (RFC 9457) that the HTTP doors answer.
@@ -224,6 +225,10 @@ class ShopAway(OperatorError):
 
 class BasketRefused(OperatorError):
     """The shop refused basket {basket}: {why} Everything bought so far stays bought."""
+
+
+class NotCaughtUp(OperatorError):
+    """The regions' tables are not the same after {seconds:.0f} seconds: {why}."""
 
 
 class DrillFailed(OperatorError):

@@ -28,6 +28,7 @@ __all__ = [
     "FAILOVER",
     "GATEWAY",
     "GATEWAY_BOOK",
+    "GLOBAL_TABLES",
     "POSTGRES",
     "POSTGRES_LOCK",
     "POSTGRES_LONG",
@@ -93,6 +94,9 @@ DYNAMODB_LEFT_OUT = Patience(
 CACHE = Patience("cache", connect_s=0.25, answer_s=0.25, open_after=1, open_for_s=0.5)
 GATEWAY = Patience("card gateway", connect_s=1.0, answer_s=5.0, tries=2, retry_for_s=1.0, pause_s=0.1, pause_max_s=0.5)
 GATEWAY_BOOK = Patience("card gateway, a page of its whole book", answer_s=30.0)
+GLOBAL_TABLES = Patience(
+    "the other region's tables, until it answers", connect_s=1.0, answer_s=3.0, tries=0, pause_s=0.1, pause_max_s=2.0
+)
 READER = Patience("a reader of the event log, at a fact that fails", tries=3, pause_s=0.2, pause_max_s=5.0)
 WEB_READS = Patience("a page or a GET caught by a dying store", tries=8, retry_for_s=1.0, pause_s=0.05, pause_max_s=0.3)
 
@@ -107,6 +111,7 @@ TABLE = (
     CACHE,
     GATEWAY,
     GATEWAY_BOOK,
+    GLOBAL_TABLES,
     READER,
     WEB_READS,
 )

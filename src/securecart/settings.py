@@ -63,6 +63,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     cluster_key: Annotated[str, _help("Password of Patroni's REST interface; written by `up`.")] = ""
     link_url: Annotated[str, _help("Where the simulated network between two regions tells how it is; written by `up`.")] = ""
     link_port: Annotated[int, _help("Port for that; 0: a free one, kept.")] = 0
+    replicator_url: Annotated[
+        str, _help("Where the replicator of carts and sessions between two regions tells how it is; written by `up`.")
+    ] = ""
     region_delay_ms: Annotated[int, _help("Simulated network delay between two regions, there and back.")] = 80
 
     dynamodb_url: Annotated[str, _help("DynamoDB endpoint; empty on AWS: the region's own.")] = ""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
 import os
 import re
 import sqlite3
@@ -27,6 +28,25 @@ JVM_FLAGS = ("-Xms64m", "-Xmx256m", "-XX:+UseSerialGC")
 LAUNCHER = Path(__file__).with_name("Loopback.class")
 # Some builds answer an unsigned request with 400, the service itself with a friendly 200.
 WELL = (200, 400)
+PREPARED_WITHIN_S = 10
+# Streams (ADR 0068). It finds a stream's records by reading all there are: with these three indexes it does not, and with
+# others, such as (ShardID, SequenceNumber), a question at the end of a stream costs as much as without any. The minute is all
+# that a record tells of its time; the trigger puts the millisecond, which the row has, before the record's name.
+STREAMS = """
+CREATE INDEX IF NOT EXISTS us_by_shard ON us (ShardID);
+CREATE INDEX IF NOT EXISTS us_by_stream ON us (StreamID);
+CREATE INDEX IF NOT EXISTS us_by_time ON us (CreationDateTime);
+CREATE TRIGGER IF NOT EXISTS us_says_when AFTER INSERT ON us
+WHEN substr(CAST(NEW.StreamRecord AS TEXT), 1, 12) = '{"EventID":"'
+BEGIN
+    UPDATE us
+    SET StreamRecord = CAST(
+        '{"EventID":"' || NEW.CreationDateTime || '-' || substr(CAST(NEW.StreamRecord AS TEXT), 13) AS BLOB
+    )
+    WHERE SequenceNumber = NEW.SequenceNumber;
+END;
+"""
+SIGNED = "AWS4-HMAC-SHA256 Credential=securecart/20260101/local/dynamodb/aws4_request, SignedHeaders=host, Signature=none"
 
 
 class DynamoDB(Engine):
@@ -37,7 +57,7 @@ class DynamoDB(Engine):
 
     async def start(self) -> None:
         """Start the engine on its file in the home folder."""
-        await asyncio.to_thread(self._keep_a_write_ahead_log)
+        await asyncio.to_thread(self._prepare_file)
         emulator = downloads.path_of("amplify-dynamodb-simulator", self.settings.cache_path) / "emulator"
         self.spawn(
             [
@@ -65,12 +85,36 @@ class DynamoDB(Engine):
 
     def connections(self) -> dict[str, str]:
         """Its address."""
-        return {"dynamodb_url": f"http://127.0.0.1:{self.port}"}
+        return {"dynamodb_url": self.url()}
 
-    def _keep_a_write_ahead_log(self) -> None:
+    def url(self) -> str:
+        """The same, for a neighbour in the plan."""
+        return f"http://127.0.0.1:{self.port}"
+
+    async def wait_until_ready(self) -> None:
+        """Return once it answers, and a file that is new is prepared for streams where there are some."""
+        await super().wait_until_ready()
+        if self._has_streams:
+            await asyncio.to_thread(self._prepare_new_file)
+
+    @property
+    def _has_streams(self) -> bool:
+        """Whether somebody reads the changes of its tables; where nobody does, there are no streams."""
+        return self.settings.profile == "regions"
+
+    def _prepare_file(self) -> None:
         """Have its SQLite file append to a log instead of making and removing a journal for each write (ADR 0053)."""
         with contextlib.closing(sqlite3.connect(self.home.data(self.name) / FILE)) as file:
             file.execute("PRAGMA journal_mode = wal")
+            if self._has_streams and _keeps_streams(file):
+                file.executescript(STREAMS)
+
+    def _prepare_new_file(self) -> None:
+        """It makes its tables when it is first asked something; nobody else has asked it yet."""
+        with contextlib.closing(sqlite3.connect(self.home.data(self.name) / FILE, timeout=PREPARED_WITHIN_S)) as file:
+            if not _keeps_streams(file):
+                _ask_for_tables(self.port)
+            file.executescript(STREAMS)
 
     def _java(self) -> str:
         if not self.settings.java_bin:
@@ -81,6 +125,22 @@ class DynamoDB(Engine):
             why = f"{self.settings.java_bin} is Java {version or 'of an unknown version'}, and {OLDEST_JAVA} or newer is needed"
             raise EngineFailed(engine=self.name, why=why, log=str(self.log))
         return self.settings.java_bin
+
+
+def _keeps_streams(file: sqlite3.Connection) -> bool:
+    return file.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'us'").fetchone() is not None
+
+
+def _ask_for_tables(port: int) -> None:
+    headers = {
+        "Authorization": SIGNED,
+        "Content-Type": "application/x-amz-json-1.0",
+        "X-Amz-Target": "DynamoDB_20120810.ListTables",
+    }
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PREPARED_WITHIN_S)
+    with contextlib.closing(connection):
+        connection.request("POST", "/", body="{}", headers=headers)
+        connection.getresponse().read()
 
 
 def _bundled_java() -> str:

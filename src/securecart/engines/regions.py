@@ -8,7 +8,7 @@ card gateway is in neither region, so both have the same.
 from __future__ import annotations
 
 from securecart import settings as settings_table
-from securecart.engines.beyond import Beyond
+from securecart.engines.beyond import DYNAMODB, Beyond
 from securecart.engines.dynamodb import DynamoDB
 from securecart.engines.gateway import Gateway
 from securecart.engines.home import Home
@@ -16,22 +16,21 @@ from securecart.engines.link import Link
 from securecart.engines.patroni import PatroniNode, patroni_nodes
 from securecart.engines.postgres_roles import SECRETS
 from securecart.engines.process import Engine
+from securecart.engines.replicator import Replicator
 from securecart.engines.valkey import Valkey
 from securecart.engines.witness import Witness
 from securecart.errors import OperatorError
 from securecart.settings import Settings
 
-__all__ = ["FIRST", "SECOND", "SHARED", "region_stores", "second_region"]
+__all__ = ["FIRST", "SECOND", "region_stores", "second_region"]
 
 FIRST, SECOND = "a", "b"
 NODES_OF_SECOND = 2
-# What belongs to no region and outlives each of them.
-SHARED = ("link", "gateway", "replicator")
 # What belongs to one region and is not handed down to the next.
 OWN = {
     *("region", "postgres_url", "postgres_owner_url", "region_postgres_url", "cluster_urls", "cluster_key", "cluster_name"),
-    *("dynamodb_url", "valkey_url", "web_url", "link_url", "gateway_url", "gateway_key", "internal_key"),
-    *("patroni_secret", "raft_secret", "valkey_password"),
+    *("dynamodb_url", "valkey_url", "web_url", "link_url", "replicator_url", "gateway_url", "gateway_key", "internal_key"),
+    *("internal_secret", "patroni_secret", "raft_secret", "valkey_password"),
 }
 
 
@@ -61,6 +60,9 @@ def region_stores(home: Home, settings: Settings, there: Settings) -> list[Engin
     here_tables, there_tables = DynamoDB(home, settings), DynamoDB(second, there)
     link.lead_to(FIRST, here_nodes, here_tables)
     link.lead_to(SECOND, there_nodes, there_tables)
+    # It runs in the second region, and goes to the first one's tables through the link.
+    replicator = Replicator(second, there, urls=lambda: {FIRST: _door(link, FIRST), SECOND: there_tables.url()})
+    replicator.told_to.append(home)
     shared: list[Engine] = [link]
     if settings.gateway == "sandbox":
         shared.append(Gateway(home, settings))
@@ -69,8 +71,12 @@ def region_stores(home: Home, settings: Settings, there: Settings) -> list[Engin
     return [
         *shared,
         *(*here_nodes, Valkey(home, settings), here_tables),
-        *(*there_nodes, *_witness(second, there, there_nodes), Valkey(second, there), there_tables),
+        *(*there_nodes, *_witness(second, there, there_nodes), Valkey(second, there), there_tables, replicator),
     ]
+
+
+def _door(link: Link, region: str) -> str:
+    return f"http://127.0.0.1:{link.port_to(region, DYNAMODB)}"
 
 
 def _witness(home: Home, settings: Settings, nodes: list[PatroniNode]) -> list[Engine]:

@@ -27,6 +27,7 @@ from securecart.engines.patroni import PatroniNode, patroni_nodes, was_cluster
 from securecart.engines.postgres import Postgres
 from securecart.engines.process import Engine, process_of, stop_process
 from securecart.engines.regions import region_stores, second_region
+from securecart.engines.replicator import Replicator
 from securecart.engines.valkey import Valkey
 from securecart.engines.web import Web, process_count
 from securecart.engines.witness import Witness
@@ -42,7 +43,7 @@ PAUSE_AFTER_DEATH_S = 0.5
 STOP_WITHIN_S = 75
 STORES: tuple[type[Engine], ...] = (Postgres, Valkey, DynamoDB, Gateway)
 SHOP: tuple[type[Engine], ...] = (Web, Worker)
-NODES: tuple[type[Engine], ...] = (PatroniNode, Witness, Link)
+NODES: tuple[type[Engine], ...] = (PatroniNode, Witness, Link, Replicator)
 KINDS = {kind.name: kind for kind in STORES + NODES + SHOP}
 
 

@@ -1,0 +1,328 @@
+"""Which of two writes wins, and what is left to do for a key: pure decisions, no network, no clock.
+
+A *local* write is the application's. Its version is its time and its region; the greater one wins everywhere. An *echo* is
+a write of the replicator's own that comes back in the stream: it is known by its mark, an attribute that changes with each
+of them. Applying is conditional on what is believed to be there, so the belief may be wrong: then both regions are looked
+at, both streams are read past that look, and only then is it decided.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct, field
+
+__all__ = [
+    "MARK",
+    "UNKNOWN",
+    "Apply",
+    "Change",
+    "Entry",
+    "Item",
+    "Key",
+    "Ledger",
+    "Look",
+    "Mark",
+    "Version",
+    "bare",
+    "digest",
+    "same",
+]
+
+Item = Mapping[str, Any]  # in DynamoDB's own JSON
+MARK = "replicated"
+UNKNOWN: Item = {}  # an image that nobody has seen yet; no real item is without a key
+
+
+class Key(Struct, frozen=True):
+    """A table and an item's key in it, as text that can be compared."""
+
+    table: str
+    text: str
+
+    def item(self) -> dict[str, Any]:
+        """The key in DynamoDB's own JSON."""
+        decoded: dict[str, Any] = msgspec.json.decode(self.text)
+        return decoded
+
+
+class Version(Struct, frozen=True, order=True):
+    """When (microseconds since 1970) and where an item was written; of two, the greater one wins."""
+
+    time_us: int
+    region: str
+
+
+class Mark(Struct, frozen=True):
+    """What the replicator leaves in an item that it writes: whose version it is, and a number used once.
+
+    `gone` stands in an item that is about to be deleted: the digest of what it held then.
+    """
+
+    version: Version
+    nonce: str
+    gone: str = ""
+
+    def text(self) -> str:
+        """The attribute's value."""
+        return "/".join((str(self.version.time_us), self.version.region, self.nonce, self.gone))
+
+    @classmethod
+    def read(cls, item: Item | None) -> Mark | None:
+        """The item's mark, or None when it has none that is ours."""
+        parts = str((item or {}).get(MARK, {}).get("S", "")).split("/")
+        if len(parts) != 4 or not parts[0].isdigit():  # noqa: PLR2004 - the four parts of `text`
+            return None
+        return cls(Version(int(parts[0]), parts[1]), parts[2], parts[3])
+
+
+class Change(Struct, frozen=True):
+    """One record of a region's stream; images are without marks, `place` is where the stream can be read again from it.
+
+    `time_us` is when it was written by the engine's clock; the end of an item's life counts from the moment it was due.
+    """
+
+    region: str
+    key: Key
+    time_us: int
+    place: tuple[str, str]
+    old: Item | None
+    new: Item | None
+    old_mark: Mark | None = None
+    new_mark: Mark | None = None
+
+    @property
+    def echo(self) -> Mark | None:
+        """The mark of the replicator's write that this record tells of, or None: the application wrote."""
+        if self.new is not None:
+            return self.new_mark if self.new_mark != self.old_mark else None
+        if self.old_mark is not None and self.old_mark.gone and self.old_mark.gone == digest(self.old):
+            return self.old_mark
+        return None
+
+
+class Apply(Struct, frozen=True):
+    """Make `region` hold `image` (None: nothing) where it holds what is `expected`."""
+
+    key: Key
+    region: str
+    version: Version
+    image: Item | None
+    expected: Item | None
+
+
+class Look(Struct, frozen=True):
+    """Read the key in both regions, then both streams to a point after that."""
+
+    key: Key
+
+
+class Entry(Struct):
+    """What is known of a key in hand: the winner, what each region holds, and which echoes are still to come."""
+
+    newest: Version
+    image: Item | None
+    holds: dict[str, Version | None]
+    base: dict[str, Item | None] = field(default_factory=dict)
+    due: dict[str, set[str]] = field(default_factory=dict)
+    # The last write that was heard of each region's application.
+    last: dict[str, Version] = field(default_factory=dict)
+    # The first change of each region that is not yet everywhere: its place in the stream and its time.
+    since: dict[str, tuple[tuple[str, str], int]] = field(default_factory=dict)
+    doubt: bool = False
+    looked: bool = False
+    busy: bool = False
+    # Found by comparing the tables, not in a stream: it is found again by nothing but another comparison.
+    compared: bool = False
+
+
+class Ledger:
+    """The keys in hand; `regions` are the two names."""
+
+    def __init__(self, regions: Sequence[str]) -> None:
+        self.regions = tuple(regions)
+        self.entries: dict[Key, Entry] = {}
+
+    def hear(self, change: Change) -> Version | None:
+        """Take in a record; answers the version that lost when both regions wrote the key without knowing of each other."""
+        mark = change.echo
+        if mark is None:
+            return self._hear_local(change)
+        self._hear_echo(change, mark)
+        return None
+
+    def suspect(self, key: Key, version: Version) -> None:
+        """The regions differ in this key, and `version` is the newest write that is known."""
+        self.entries.setdefault(key, Entry(version, UNKNOWN, dict.fromkeys(self.regions), doubt=True, compared=True))
+
+    def next_step(self, key: Key) -> Apply | Look | None:
+        """What to do now for the key, which is in somebody's hands from then on; None: nothing, or nothing yet."""
+        entry = self.entries.get(key)
+        if entry is None or entry.busy or entry.looked:
+            return None
+        if entry.doubt:
+            entry.busy = True
+            return Look(key)
+        for region in self.regions:
+            if entry.holds[region] != entry.newest:
+                entry.busy = True
+                return Apply(key, region, entry.newest, entry.image, entry.base[region])
+        entry.since.clear()
+        entry.compared = False
+        if not any(entry.due.values()):
+            del self.entries[key]
+        return None
+
+    def sending(self, step: Apply, nonce: str) -> None:
+        """The step is about to be sent under this number; its echo may be heard before its answer."""
+        self.entries[step.key].due.setdefault(step.region, set()).add(nonce)
+
+    def applied(self, step: Apply, nonce: str) -> None:
+        """The region holds the image now."""
+        entry = self.entries[step.key]
+        entry.busy = False
+        if nonce in entry.due.get(step.region, ()):  # else the echo came first, and what was heard since is newer
+            entry.holds[step.region], entry.base[step.region] = step.version, step.image
+
+    def was_there(self, step: Apply, nonce: str) -> None:
+        """The region held the image already, so nothing was written and no echo will come."""
+        entry = self.entries[step.key]
+        entry.busy = False
+        entry.due[step.region].discard(nonce)
+        entry.holds[step.region], entry.base[step.region] = step.version, step.image
+
+    def refused(self, step: Apply, nonce: str) -> None:
+        """The region held something else, or nobody knows what became of the request."""
+        entry = self.entries[step.key]
+        entry.busy = False
+        entry.doubt = True
+        entry.due[step.region].discard(nonce)
+
+    def looking(self, key: Key) -> None:
+        """Both items were read; the decision waits until both streams have been read past that moment."""
+        entry = self.entries[key]
+        entry.busy, entry.looked = False, True
+
+    def not_looked(self, key: Key) -> None:
+        """The items could not be read; it is tried again."""
+        self.entries[key].busy = False
+
+    def settle(self, key: Key, items: Mapping[str, Item | None]) -> None:
+        """Both streams were read past the look that found these items: believe it, and go on with the newest version known."""
+        entry = self.entries[key]
+        entry.looked = entry.doubt = False
+        entry.due.clear()
+        images = {region: bare(item) for region, item in items.items()}
+        for region, item in items.items():
+            mark = Mark.read(item)
+            if mark is not None and not mark.gone and mark.version > entry.newest:
+                entry.newest, entry.image = mark.version, images[region]
+        if entry.image is UNKNOWN:
+            entry.image = _chosen(images, entry.newest)
+        for region in self.regions:
+            entry.base[region] = images[region]
+            entry.holds[region] = entry.newest if same(images[region], entry.image) else None
+
+    def unsettled(self, region: str, table: str) -> Iterator[tuple[tuple[str, str], int]]:
+        """Place and time of the first change, by key, that `region` made to the table and that is not yet everywhere."""
+        for key, entry in self.entries.items():
+            if key.table == table and region in entry.since:
+                yield entry.since[region]
+
+    def comparing(self, table: str | None = None) -> bool:
+        """Whether a difference that a comparison has found is not yet settled, in this table or in any."""
+        return any(entry.compared and table in {None, key.table} for key, entry in self.entries.items())
+
+    def in_work(self) -> int:
+        """How many keys wait for a write; those in doubt are not among them, because they wait for the streams to be read."""
+        return sum(1 for entry in self.entries.values() if entry.since and not entry.doubt)
+
+    def _hear_local(self, change: Change) -> Version | None:
+        region, entry = change.region, self.entries.get(change.key)
+        # What a write overwrote was known to it, so it counts as later whatever the clocks say.
+        seen = {change.old_mark.version} if change.old_mark else set()
+        if entry is not None:
+            before = [entry.last.get(region), None if entry.due.get(region) else entry.holds[region]]
+            seen |= {version for version in before if version is not None}
+        version = Version(max([change.time_us, *(known.time_us + 1 for known in seen)]), region)
+        if entry is None:
+            other = self._other(region)
+            # Where nothing is in hand the regions agree, so the other one holds what this write has found.
+            entry = Entry(version, change.new, {region: version, other: None}, {region: change.new, other: change.old})
+            entry.last[region], entry.since[region] = version, (change.place, change.time_us)
+            self.entries[change.key] = entry
+            return None
+        blind = entry.newest.region != region and entry.newest not in seen and entry.image is not UNKNOWN
+        loser = min(version, entry.newest) if blind and not same(change.new, entry.image) else None
+        entry.last[region] = version
+        entry.since.setdefault(region, (change.place, change.time_us))
+        if not entry.due.get(region):  # else our own write came after this one in the region's order
+            entry.holds[region], entry.base[region] = version, change.new
+        if version > entry.newest:
+            entry.newest, entry.image = version, change.new
+        return loser
+
+    def _hear_echo(self, change: Change, mark: Mark) -> None:
+        key, region = change.key, change.region
+        entry = self.entries.get(key)
+        announced = bool(mark.gone) and change.new is not None  # the delete itself is still to come
+        if entry is not None and mark.nonce in entry.due.get(region, ()):
+            if not announced:
+                entry.due[region].discard(mark.nonce)
+                if not entry.due[region]:
+                    entry.holds[region], entry.base[region] = mark.version, change.new
+            return
+        # Written by an earlier life of this process, or doubtful when it was sent: nothing is taken for granted.
+        image = None if mark.gone else change.new
+        if entry is None:
+            entry = Entry(mark.version, image, dict.fromkeys(self.regions), dict.fromkeys(self.regions))
+            self.entries[key] = entry
+        if mark.version > entry.newest:
+            entry.newest, entry.image = mark.version, image
+        entry.since.setdefault(region, (change.place, change.time_us))
+        entry.holds[region], entry.base[region] = (None if announced else mark.version), change.new
+        entry.doubt = True
+
+    def _other(self, region: str) -> str:
+        first, second = self.regions
+        return second if region == first else first
+
+
+def bare(item: Item | None) -> Item | None:
+    """The item without its mark."""
+    return None if item is None else {name: value for name, value in item.items() if name != MARK}
+
+
+def same(one: Item | None, other: Item | None) -> bool:
+    """Whether two images say the same, in whatever order they name it."""
+    return one == other or (one is not None and other is not None and digest(one) == digest(other))
+
+
+def digest(item: Item | None) -> str:
+    """A short name for what an item holds, its mark left out."""
+    if item is None:
+        return ""
+    return hashlib.blake2b(msgspec.json.encode(_ordered(bare(item))), digest_size=12).hexdigest()
+
+
+def _ordered(value: Any) -> Any:
+    """The value with all names and the members of all sets in order, so that equal items have equal text."""
+    if isinstance(value, Mapping):
+        return {
+            name: sorted(value[name]) if name in {"SS", "NS", "BS"} and isinstance(value[name], list) else _ordered(value[name])
+            for name in sorted(value)
+        }
+    if isinstance(value, list):
+        return [_ordered(one) for one in value]
+    return value
+
+
+def _chosen(images: Mapping[str, Item | None], newest: Version) -> Item | None:
+    """What both are to hold where only the winner's region is known; where not even that is, whatever is there is kept."""
+    if newest.time_us:
+        return images[newest.region]
+    there = [images[region] for region in sorted(images) if images[region] is not None]
+    return there[-1] if there else None
