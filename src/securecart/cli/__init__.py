@@ -26,6 +26,7 @@ COMMANDS = {
     "status": ("engines", "status", "Show what runs, where, how it is, and its memory."),
     "cluster": ("cluster", "app", "See the database's nodes, hand over, bring a node back."),
     "fetch": ("engines", "fetch", "Fetch what npm brings; done once, kept, works offline afterwards."),
+    "region": ("regions", "app", "Two regions: who takes the writes, hand over, take over, come back."),
     "import": ("imports", "app", "Bring in products and stock from files."),
     "demo": ("demo", "app", "Fill the shop with real groceries, and buy a year of real baskets."),
     "bench": ("bench", "app", "Measure the running shop beside its own limits."),

@@ -19,8 +19,11 @@ __all__ = ["adopt_orphans"]
 
 PR_SET_CHILD_SUBREAPER = 36
 LOOK_EVERY_S = 0.05
+# the supervisor looks at its own children five times a second
+WAITED_FOR_WITHIN_S = 3.0
 
 _adopted_by: set[int] = set()
+_dead_since: dict[int, float] = {}
 
 
 def adopt_orphans() -> None:
@@ -41,8 +44,16 @@ def _bury_for_ever() -> None:
 
 
 def _bury() -> None:
-    """Bury dead PostgreSQL processes, but not our own children, whose end somebody waits for: they lead their sessions."""
+    """Bury dead PostgreSQL processes, but not our own children, whose end somebody waits for.
+
+    Those lead their sessions, and so do the sessions of a server that was killed: what nobody has waited for by now is theirs.
+    """
+    now, dead = time.monotonic(), list[int]()
     for child in psutil.Process().children():
         with contextlib.suppress(psutil.Error, OSError):
-            if child.status() == psutil.STATUS_ZOMBIE and child.name() == "postgres" and os.getsid(child.pid) != child.pid:
-                os.waitpid(child.pid, os.WNOHANG)
+            if child.status() == psutil.STATUS_ZOMBIE and child.name() == "postgres":
+                dead.append(child.pid)
+                if os.getsid(child.pid) != child.pid or now - _dead_since.setdefault(child.pid, now) > WAITED_FOR_WITHIN_S:
+                    os.waitpid(child.pid, os.WNOHANG)
+    for pid in _dead_since.keys() - dead:
+        del _dead_since[pid]

@@ -22,15 +22,17 @@ from securecart.engines.witness import Witness
 from securecart.errors import OperatorError
 from securecart.settings import Settings
 
-__all__ = ["FIRST", "SECOND", "region_stores", "second_region"]
+__all__ = ["FIRST", "SECOND", "SHARED", "region_stores", "second_region"]
 
 FIRST, SECOND = "a", "b"
 NODES_OF_SECOND = 2
+# What belongs to no region and outlives each of them.
+SHARED = ("link", "gateway", "replicator")
 # What belongs to one region and is not handed down to the next.
 OWN = {
     *("region", "postgres_url", "postgres_owner_url", "region_postgres_url", "cluster_urls", "cluster_key", "cluster_name"),
     *("dynamodb_url", "valkey_url", "web_url", "link_url", "replicator_url", "gateway_url", "gateway_key", "internal_key"),
-    *("internal_secret", "patroni_secret", "raft_secret", "valkey_password"),
+    *("patroni_secret", "raft_secret", "valkey_password"),
 }
 
 
@@ -60,10 +62,9 @@ def region_stores(home: Home, settings: Settings, there: Settings) -> list[Engin
     here_tables, there_tables = DynamoDB(home, settings), DynamoDB(second, there)
     link.lead_to(FIRST, here_nodes, here_tables)
     link.lead_to(SECOND, there_nodes, there_tables)
-    # It runs in the second region, and goes to the first one's tables through the link.
-    replicator = Replicator(second, there, urls=lambda: {FIRST: _door(link, FIRST), SECOND: there_tables.url()})
-    replicator.told_to.append(home)
-    shared: list[Engine] = [link]
+    # It stands beside the first region, and goes to the second one's tables through the link.
+    replicator = Replicator(home, settings, urls=lambda: {FIRST: here_tables.url(), SECOND: _door(link, SECOND)})
+    shared: list[Engine] = [link, replicator]
     if settings.gateway == "sandbox":
         shared.append(Gateway(home, settings))
     for engine in shared:
@@ -71,7 +72,7 @@ def region_stores(home: Home, settings: Settings, there: Settings) -> list[Engin
     return [
         *shared,
         *(*here_nodes, Valkey(home, settings), here_tables),
-        *(*there_nodes, *_witness(second, there, there_nodes), Valkey(second, there), there_tables, replicator),
+        *(*there_nodes, *_witness(second, there, there_nodes), Valkey(second, there), there_tables),
     ]
 
 

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from securecart.errors import StoreAway
+from securecart.patience import POSTGRES
 from securecart.stores.postgres.choosing import Position
 from securecart.stores.postgres.database import Database, Fresh, Read, value
 from securecart.stores.postgres.node import AWAY, Node, addresses_of, telling
@@ -20,6 +21,7 @@ from securecart.stores.postgres.watch import Watch
 __all__ = ["Nearby", "OneNode"]
 
 SQL = statements_of(__package__)
+LOOK_AGAIN_S = 0.05
 
 
 class OneNode(Database):
@@ -81,18 +83,30 @@ class Nearby:
         self._pool_size = pool_size
         self._lag_seconds = lag_seconds
         self._database: Database | None = None
+        self._opening = asyncio.Lock()
 
     @asynccontextmanager
     async def one_node(self) -> AsyncIterator[OneNode]:
         """One of them, for as long as the block runs."""
-        if self._database is None:
-            nodes = [Node(one, pool_size=self._pool_size) for one in addresses_of(self._url)]
-            self._database = Database(nodes, Watch(nodes, limit_s=self._lag_seconds) if nodes[1:] else None)
+        async with self._opening:
+            self._database = self._database or await self._open()
         database = OneNode(self._database)
         try:
             yield database
         finally:
             await database.close()
+
+    async def _open(self) -> Database:
+        """The database, once one of its nodes has been seen, or when none was in the time that a connection may take."""
+        nodes = [Node(one, pool_size=self._pool_size) for one in addresses_of(self._url)]
+        if not nodes[1:]:
+            return Database(nodes)
+        watch = Watch(nodes, limit_s=self._lag_seconds)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(POSTGRES.connect_s):
+                while not watch.readers(None):  # noqa: ASYNC110 - the watch tells only of a writer
+                    await asyncio.sleep(LOOK_AGAIN_S)
+        return Database(nodes, watch)
 
     async def close(self) -> None:
         """End every connection."""
