@@ -241,3 +241,21 @@ async def test_a_shop_of_one_node_sends_no_position(shop_url: str, uncounted: di
         _, headers = await Program(http, shop_url, session["token"]).buy(sku)
     assert positions.HEADER not in headers
     assert not any(positions.COOKIE in one for one in headers.getall("Set-Cookie", []))
+
+
+async def test_metrics_tell_each_nodes_lag(door: Door, cluster: Cluster, paused: str) -> None:
+    del paused
+    await a_product(door.shop.database)
+    (replica,) = cluster.replicas
+    label = f'{{node="127.0.0.1:{replica.port}",role="replica"}}'
+
+    async def told(name: str) -> float:
+        async with aiohttp.ClientSession() as http, http.get(door.url + "/metrics") as response:
+            lines = dict(line.rsplit(" ", 1) for line in (await response.text()).splitlines() if not line.startswith("#"))
+        return float(lines[name + label])
+
+    async def is_late() -> bool:
+        return await told("securecart_replica_lag_bytes") > 0 and await told("securecart_replica_lag_seconds") > 0
+
+    await until(is_late)
+    assert await told("securecart_node_serves") == 1

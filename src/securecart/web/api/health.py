@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from litestar import Response, get
 from msgspec import Struct
@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 
 from securecart.app import Shop
 from securecart.errors import SecureCartError
+from securecart.stores.postgres import NodeState
 from securecart.stores.postgres.log import Standing
 
 __all__ = ["routes"]
@@ -52,6 +53,7 @@ async def metrics(shop: Shop) -> Response[bytes]:
     counted, seen = await asyncio.gather(asyncio.to_thread(_counted), shop.lookout.look())
     lag = CollectorRegistry()
     lag.register(_Lag(seen or {}))
+    lag.register(_Nodes(shop.database.nodes()))
     return Response(counted + generate_latest(lag), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -82,10 +84,33 @@ class _Lag(Collector):
         yield from (events, seconds)
 
 
+class _Nodes(Collector):
+    """What this process sees of each node of the orders database; nothing where there is only one."""
+
+    def __init__(self, nodes: Sequence[NodeState]) -> None:
+        self._nodes = nodes
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Lag in bytes and in seconds where they are known, and whether the node serves, by node and role."""
+        labels = ["node", "role"]
+        lag_bytes = GaugeMetricFamily("securecart_replica_lag_bytes", "Log that a replica has not replayed.", labels=labels)
+        lag_s = GaugeMetricFamily(
+            "securecart_replica_lag_seconds", "How long ago the writer was where a replica is.", labels=labels
+        )
+        serves = GaugeMetricFamily("securecart_node_serves", "1 where a node writes or is given reads.", labels=labels)
+        for node in self._nodes:
+            serves.add_metric([node.name, node.role], int(node.serves))
+            if node.lag_bytes is not None:
+                lag_bytes.add_metric([node.name, node.role], node.lag_bytes)
+            if node.lag_seconds is not None:
+                lag_s.add_metric([node.name, node.role], node.lag_seconds)
+        yield from (lag_bytes, lag_s, serves)
+
+
 async def _database(shop: Shop) -> bool:
     try:
-        async with shop.database.fresh(within_s=0) as fresh:
-            return bool(await fresh.fetchval("SELECT true"))
+        async with shop.database.read() as read:
+            return bool(await read.fetchval("SELECT true"))
     except SecureCartError:
         return False
 
