@@ -16,6 +16,7 @@ import typer
 import uvloop
 
 from securecart import drills, settings
+from securecart.cli.dependency import absence
 from securecart.cli.engines import JsonOption
 from securecart.cli.failover import missed, title, told
 from securecart.cli.promises import verdict
@@ -28,6 +29,8 @@ from securecart.telemetry import configure_logs
 __all__ = ["app"]
 
 INTERRUPTED = 130
+# for a card that takes two seconds, which is under way when something dies
+ENOUGH_TIME = {"gateway_timeout_s": 5.0, "reservation_seconds": 10}
 
 
 class Outcome(Protocol):
@@ -127,25 +130,58 @@ def failover(
         raise typer.Exit(1)
 
 
-def _run(hold: Drill[Held], *, home: str | None, keep: bool, profile: str) -> Held:
+@app.command("dependency")
+def dependency(
+    kill: Annotated[str, typer.Option(help=f"What dies: {', '.join(drills.HELPERS)}.")],
+    away: Annotated[float, typer.Option(min=0.5, help="Seconds that it stays away.")] = 5.0,
+    seed: Annotated[int, typer.Option(help="Decides who buys what and who reads which page; 0: a new one each time.")] = 0,
+    shoppers: Annotated[int, typer.Option(min=1, max=256, help="Shoppers at the same time.")] = 16,
+    home: Annotated[
+        str | None, typer.Option("--home", help="Drill the shop that runs from this folder, which is changed by it.")
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the drill's own home when a promise broke, and say where.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Take a helper away under load and let it back; exit code 1 when a promise broke or somebody was hurt needlessly.
+
+    Without --home it starts a shop with two web processes in a folder of its own, and removes it afterwards. cache: Valkey.
+    dynamodb: DynamoDB Local, with carts and sessions. web: one web process.
+    """
+    if kill not in drills.HELPERS:
+        raise BadInput(field="kill", problem=f"There is no helper {kill!r}; choose from {', '.join(drills.HELPERS)}.")
+    plan = drills.DependencyPlan(kill, seed or secrets.randbelow(10**6) + 1, shoppers, away)
+    say(f"seed {plan.seed}")
+    found = _run(
+        lambda loaded: drills.drill_dependency(loaded, plan, tell=say), home=home, keep=keep, profile="single", **ENOUGH_TIME
+    )
+    if as_json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
+    else:
+        out.print(absence(found), markup=False, soft_wrap=True)
+        out.print(verdict(found.report))
+    if not (found.kept and found.met):
+        raise typer.Exit(1)
+
+
+def _run(hold: Drill[Held], *, home: str | None, keep: bool, profile: str, **own: Any) -> Held:
     """Hold a drill on the shop that runs from `home`, or on one of its own; `typer.Exit` when it is interrupted."""
     logging.getLogger("asyncpg").setLevel(logging.CRITICAL)  # its pools lament each death of PostgreSQL, which is no news here
     configure_logs("critical")  # nor is it that a node is away
     try:
         if home is not None:
             return uvloop.run(hold(settings.load(home)))
-        return _run_on_own_shop(hold, keep=keep, profile=profile)
+        return _run_on_own_shop(hold, keep=keep, profile=profile, **own)
     except KeyboardInterrupt:
         say("interrupted; everything is stopped" if home is None else "interrupted; the shop runs on")
         raise typer.Exit(INTERRUPTED) from None
 
 
-def _run_on_own_shop(hold: Drill[Held], *, keep: bool, profile: str) -> Held:
+def _run_on_own_shop(hold: Drill[Held], *, keep: bool, profile: str, **own: Any) -> Held:
     folder = Path(tempfile.mkdtemp(prefix="securecart-drill-"))
     say(f"the drill's own shop is in {folder}")
 
     async def run() -> Held:
-        async with drills.own_shop(folder, _report, profile=profile) as loaded:
+        async with drills.own_shop(folder, _report, profile=profile, **own) as loaded:
             return await hold(loaded)
 
     try:

@@ -4,29 +4,36 @@ Owns no table. The crash drill (`crash`) runs a whole shop from a home of its ow
 the HTTP door (`crowd`), kills one of its processes at a random moment (`kills`), and holds the databases against what
 the shoppers were told (`securecart.promises`). The failover drill (`failover`) does one of its `deeds` to the node that
 leads; what shoppers and `readers` of pages got is noted on a `timeline` and drawn as a `chart`, and a `witness` of its own
-asks the nodes who leads.
+asks the nodes who leads. The dependency drill (`dependency`) kills the cache, DynamoDB or a web process and lets it stay away
+for a while.
 """
 
 from securecart.drills.chart import draw_svg, draw_text
 from securecart.drills.crash import drill_crash
 from securecart.drills.deeds import MODES, Mode
+from securecart.drills.dependency import HELPERS, DependencyPlan, DependencyVerdict, Helper, drill_dependency
 from securecart.drills.failover import FailoverPlan, FailoverVerdict, drill_failover
 from securecart.drills.kills import KINDS
 from securecart.drills.model import CrashPlan, Round, Verdict
 from securecart.drills.own_shop import own_shop
 
 __all__ = [
+    "HELPERS",
     "KINDS",
     "MODES",
     "CrashPlan",
+    "DependencyPlan",
+    "DependencyVerdict",
     "FailoverPlan",
     "FailoverVerdict",
+    "Helper",
     "Mode",
     "Round",
     "Verdict",
     "draw_svg",
     "draw_text",
     "drill_crash",
+    "drill_dependency",
     "drill_failover",
     "own_shop",
 ]

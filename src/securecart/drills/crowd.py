@@ -30,6 +30,7 @@ __all__ = ["FIRST_HOUSEHOLD", "Crowd"]
 # the drill's households are none of the demo's
 FIRST_HOUSEHOLD = 1_000_000
 CARDS = {"tok_visa": 78, "tok_mastercard": 10, "tok_declined": 7, "tok_answer_lost": 5}
+SLOW_CARD = "tok_slow"
 CANCELLED_SHARE = 0.1
 THINKING_S = (0.1, 0.5)
 DECIDED_WITHIN_S, ASK_AGAIN_S = 2.0, 0.25
@@ -81,11 +82,11 @@ class Crowd:
         """What the shop has said of every order."""
         return [memory.told for memory in self._memories.values()]
 
-    async def sign_in(self) -> None:
-        """Give everybody a session, so that the first round is not about log-ins."""
+    async def sign_in(self, *others: int) -> None:
+        """Give everybody a session, `others` beside the crowd as well, so that the first round is not about log-ins."""
         async with asyncio.TaskGroup() as group:
-            for number in range(self.shoppers):
-                group.create_task(self._ask(FIRST_HOUSEHOLD + number, "GET", "/api/cart"))
+            for household in (*range(FIRST_HOUSEHOLD, FIRST_HOUSEHOLD + self.shoppers), *others):
+                group.create_task(self._ask(household, "GET", "/api/cart"))
 
     async def run(self) -> None:
         """Everybody shops, whenever the doors are open, until this is cancelled."""
@@ -139,9 +140,13 @@ class Crowd:
                 self._all_home.set()
             await asyncio.sleep(dice.uniform(*THINKING_S))
 
-    async def _buy(self, household: int, dice: random.Random) -> None:
+    async def buy_slowly(self, household: int, dice: random.Random) -> None:
+        """One purchase of a household beside the crowd's own, whose card takes two seconds."""
+        await self._buy(household, dice, token=SLOW_CARD)
+
+    async def _buy(self, household: int, dice: random.Random, token: str | None = None) -> None:
         lines = self._goods.basket(dice)
-        token = dice.choices(list(CARDS), list(CARDS.values()))[0]
+        token = dice.choices(list(CARDS), list(CARDS.values()))[0] if token is None else token
         cancels = dice.random() < CANCELLED_SHARE
         answer = await self._ask(household, "PUT", "/api/cart", msgspec.json.encode({"lines": lines}))
         if answer.status != HTTPStatus.OK:

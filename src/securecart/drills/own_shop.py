@@ -8,6 +8,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from securecart import settings as settings_table
 from securecart.app import prepare
@@ -22,9 +23,12 @@ HASTE = {"web_processes": 2, "gateway_timeout_s": 1.5, "reservation_seconds": 3,
 
 
 @asynccontextmanager
-async def own_shop(folder: Path, report: Callable[[Step], None], *, profile: str = "single") -> AsyncIterator[Settings]:
+async def own_shop(
+    folder: Path, report: Callable[[Step], None], *, profile: str = "single", **settings: Any
+) -> AsyncIterator[Settings]:
     """The settings of a shop that runs from `folder` for as long as the block does; its dead processes come back.
 
+    It is in haste, but for what other `settings` say.
     `OperatorError` when the environment points at somebody's servers, `DrillFailed` when another shop runs from there.
     """
     elsewhere = [name for name in settings_table.from_environment() if name.endswith("_url")]
@@ -33,7 +37,7 @@ async def own_shop(folder: Path, report: Callable[[Step], None], *, profile: str
         raise OperatorError(problem=f"A drill is for engines of its own; unset {name}, which points at another server.")
     home = Home(folder)
     home.prepare()
-    home.remember({**HASTE, "profile": profile})
+    home.remember({**HASTE, **settings, "profile": profile})
     lock = home.lock()
     if lock is None:
         raise DrillFailed(why=f"another shop runs from {folder}; give it with --home to drill that one")

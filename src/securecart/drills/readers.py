@@ -86,7 +86,7 @@ class Readers:
             self._stale[page] += 1
 
     def _page(self, page: str, since: float, until: float) -> PageRead:
-        waits = sorted(took for began, took in self._waits[page] if began + took >= since) or [0.0]
+        waits = sorted(took for began, took in self._waits[page] if since <= began + took <= until) or [0.0]
         line = self._timeline
         return PageRead(
             page=page,

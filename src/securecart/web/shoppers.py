@@ -50,23 +50,22 @@ AnyRequest = Request[Any, Any, Any]
 async def provide_session(request: AnyRequest, shop: NamedDependency[Shop]) -> Session | None:
     """The request's session, or None; `Forbidden` when a browser's change comes without its CSRF token.
 
-    None also for a browser whose session nobody can look up now (`must_know` tells the difference): it may look around.
+    None also while nobody can look the session up (`must_know` tells the difference): whoever it is may look around.
     """
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and token:
-        session = await find_session(request, shop, token.strip())
-        if session is None:
-            raise Unauthorized(problem="This token is unknown or has expired; log in again.")
-        return session
-    cookie = request.cookies.get(COOKIE)
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    bearer = given.strip() if scheme.lower() == "bearer" else ""
+    token = bearer or request.cookies.get(COOKIE)
     try:
-        session = await find_session(request, shop, cookie) if cookie else None
+        session = await find_session(request, shop, token) if token else None
     except StoreAway as away:
         if request.method not in SAFE_METHODS:
             raise
         request.state.session_away = away
         return None
-    if request.method not in SAFE_METHODS:
+    if bearer:
+        if session is None:
+            raise Unauthorized(problem="This token is unknown or has expired; log in again.")
+    elif request.method not in SAFE_METHODS:
         if session is not None:
             await _check_csrf(request, session)
         else:
