@@ -8,7 +8,7 @@ BIN := .venv/bin
 export UV_PYTHON_DOWNLOADS := never
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down test lint bench lock browser
+.PHONY: help setup up down test lint bench lock browser etcd
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -21,7 +21,7 @@ up: setup ## Start the engines and the shop, filled with the demo catalogue the 
 down: setup ## Stop everything; the data is kept
 	$(BIN)/securecart down
 
-test: setup browser lint ## Lint, check types and imports, run every test
+test: setup browser etcd lint ## Lint, check types and imports, run every test
 	$(BIN)/pytest
 
 lint: setup ## Ruff, mypy and import-linter
@@ -49,6 +49,15 @@ browser: # the browser test needs Debian's Chromium; without it, it is skipped a
 	  echo "installing Chromium for the browser test"; \
 	  (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core) \
 	    >/dev/null 2>&1 || echo "Chromium could not be installed; the browser test will be skipped"; \
+	fi
+
+# Unpacked beside the tests' Python, not installed: Debian's package would start a service that nobody asked for.
+etcd: setup # the test of a cluster whose nodes agree in etcd needs Debian's etcd-server; without it, it is skipped and says so
+	@if ! command -v etcd >/dev/null && [ ! -x .venv/etcd/usr/bin/etcd ] && command -v apt-get >/dev/null; then \
+	  echo "fetching etcd for the cluster's test"; \
+	  mkdir -p .venv/etcd && cd .venv/etcd && { [ "$$(id -u)" != 0 ] || apt-get update -qq >/dev/null 2>&1; \
+	  apt-get download -qq etcd-server >/dev/null 2>&1 && dpkg-deb -x etcd-server_*.deb . && rm etcd-server_*.deb; } \
+	    || echo "etcd could not be fetched; its test will be skipped"; \
 	fi
 
 .PHONY: .uv-is-there

@@ -7,8 +7,7 @@ another one for each test.
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -92,8 +91,16 @@ class Nodes:
     def lose(self, label: str) -> None:
         """The whole node dies at once, and stays away until it is let go."""
         self.home.hold(label)
-        for process in (self.patroni(label), self.server(label)):
-            os.kill(process.pid, signal.SIGKILL)
+        patroni = self.patroni(label)
+        patroni.kill()
+        self.crash(label)
+
+    def crash(self, label: str) -> None:
+        """Its PostgreSQL dies with all its sessions at once."""
+        server = self.server(label)
+        for process in (server, *server.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
 
     def freeze(self, label: str) -> Callable[[], None]:
         """The whole node stops where it is; what is returned thaws it."""
@@ -111,7 +118,7 @@ class Nodes:
 
     async def value(self, statement: str) -> object:
         """Ask the writer."""
-        connection = await asyncpg.connect(self.settings.postgres_owner_url, timeout=DEADLINE_S)
+        connection = await asyncpg.connect(self.url(await self.writer()), timeout=DEADLINE_S)
         try:
             return await connection.fetchval(statement)
         finally:

@@ -35,6 +35,7 @@ LOOK_EVERY_S = 0.1
 WRITER_WITHIN_S = 40.0
 CONFIRMED_WITHIN_S = 30.0
 FOLLOWING_WITHIN_S = 60.0
+ANSWERING_WITHIN_S = 60.0
 REBUILT_WITHIN_S = 600.0
 HAND_OVER_WITHIN_S = 45.0
 # Patroni's word for a node's part, where it says all; a replica is one of two things.
@@ -150,10 +151,13 @@ async def _await_following(cluster: Cluster, step: AwaitFollowing) -> str:
 
     within_s = FOLLOWING_WITHIN_S if step.otherwise else REBUILT_WITHIN_S
     seen = await _until(cluster, follows, within_s, f"{step.name} does not follow the writer after {within_s:.0f} s")
-    return f"{step.name} follows {seen.writer.name if seen.writer else 'nobody'}"
+    assert seen.writer is not None
+    return f"{step.name} is the writer again" if seen.writer.name == step.name else f"{step.name} follows {seen.writer.name}"
 
 
 async def _rebuild(cluster: Cluster, step: Rebuild) -> str:
+    silent = f"{step.name} does not answer, so its data cannot be copied anew"
+    await _until(cluster, lambda seen: seen.node(step.name).answers, ANSWERING_WITHIN_S, silent)
     await _demand(cluster, step.name, "/reinitialize", {"force": True, "from_leader": True}, HAND_OVER_WITHIN_S)
     return f"{step.name} throws its data away and copies them from the writer"
 
