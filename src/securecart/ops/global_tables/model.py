@@ -9,7 +9,7 @@ at, both streams are read past that look, and only then is it decided.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -130,11 +130,14 @@ class Entry(Struct):
     due: dict[str, set[str]] = field(default_factory=dict)
     # The last write that was heard of each region's application.
     last: dict[str, Version] = field(default_factory=dict)
-    # The first change of each region that is not yet everywhere: its place in the stream and its time.
+    # The first change of each region since the key came in hand: its place in the stream and its time.
     since: dict[str, tuple[tuple[str, str], int]] = field(default_factory=dict)
+    # What the streams told of each region since the look began: as new as what the look found, or newer.
+    told: dict[str, Item | None] = field(default_factory=dict)
     doubt: bool = False
     looked: bool = False
     busy: bool = False
+    rests: bool = False
     # Found by comparing the tables, not in a stream: it is found again by nothing but another comparison.
     compared: bool = False
 
@@ -145,36 +148,56 @@ class Ledger:
     def __init__(self, regions: Sequence[str]) -> None:
         self.regions = tuple(regions)
         self.entries: dict[Key, Entry] = {}
+        # By table: since when (monotonic seconds) a key needs nothing, the longest first.
+        self._resting: dict[str, dict[Key, float]] = {}
 
     def hear(self, change: Change) -> Version | None:
         """Take in a record; answers the version that lost when both regions wrote the key without knowing of each other."""
-        mark = change.echo
+        mark, loser = change.echo, None
         if mark is None:
-            return self._hear_local(change)
-        self._hear_echo(change, mark)
-        return None
+            loser = self._hear_local(change)
+        else:
+            self._hear_echo(change, mark)
+        entry = self.entries[change.key]
+        entry.told[change.region] = change.new
+        entry.rests = False
+        return loser
 
     def suspect(self, key: Key, version: Version) -> None:
         """The regions differ in this key, and `version` is the newest write that is known."""
         self.entries.setdefault(key, Entry(version, UNKNOWN, dict.fromkeys(self.regions), doubt=True, compared=True))
 
-    def next_step(self, key: Key) -> Apply | Look | None:
+    def next_step(self, key: Key, now: float) -> Apply | Look | None:
         """What to do now for the key, which is in somebody's hands from then on; None: nothing, or nothing yet."""
         entry = self.entries.get(key)
-        if entry is None or entry.busy or entry.looked:
+        if entry is None or entry.busy or entry.looked or entry.rests:
             return None
         if entry.doubt:
             entry.busy = True
+            entry.told.clear()
             return Look(key)
         for region in self.regions:
             if entry.holds[region] != entry.newest:
                 entry.busy = True
                 return Apply(key, region, entry.newest, entry.image, entry.base[region])
-        entry.since.clear()
-        entry.compared = False
-        if not any(entry.due.values()):
-            del self.entries[key]
+        entry.compared, entry.rests = False, True
+        resting = self._resting.setdefault(key.table, {})
+        resting.pop(key, None)
+        resting[key] = now
         return None
+
+    def read_past(self, table: str, moment: float) -> None:
+        """Both streams of the table were read past this moment: what needed nothing then is forgotten.
+
+        Not earlier: an older write that is only then heard of must find the newer one known.
+        """
+        resting = self._resting.get(table, {})
+        for key, since in list(resting.items()):
+            if since >= moment:
+                return
+            del resting[key]
+            if self.entries[key].rests:
+                del self.entries[key]
 
     def sending(self, step: Apply, nonce: str) -> None:
         """The step is about to be sent under this number; its echo may be heard before its answer."""
@@ -215,22 +238,32 @@ class Ledger:
         entry = self.entries[key]
         entry.looked = entry.doubt = False
         entry.due.clear()
-        images = {region: bare(item) for region, item in items.items()}
-        for region, item in items.items():
+        images = {region: bare(item) for region, item in items.items()} | entry.told
+        if not entry.last and entry.image is not UNKNOWN and not same(images[entry.newest.region], entry.image):
+            # An echo that came late: where that version was written there is another by now, so it is older.
+            entry.image = UNKNOWN
+        for item in items.values():
             mark = Mark.read(item)
             if mark is not None and not mark.gone and mark.version > entry.newest:
-                entry.newest, entry.image = mark.version, images[region]
+                entry.newest, entry.image = mark.version, bare(item)
         if entry.image is UNKNOWN:
             entry.image = _chosen(images, entry.newest)
         for region in self.regions:
             entry.base[region] = images[region]
             entry.holds[region] = entry.newest if same(images[region], entry.image) else None
 
-    def unsettled(self, region: str, table: str) -> Iterator[tuple[tuple[str, str], int]]:
-        """Place and time of the first change, by key, that `region` made to the table and that is not yet everywhere."""
-        for key, entry in self.entries.items():
-            if key.table == table and region in entry.since:
-                yield entry.since[region]
+    def oldest_place(self, region: str, table: str) -> tuple[str, str] | None:
+        """From where the region's stream is to be read again after a sudden end; None: from where it was read to."""
+        places = (entry.since[region][0] for key, entry in self.entries.items() if key.table == table and region in entry.since)
+        return min(places, default=None)
+
+    def waiting(self, region: str, table: str) -> list[int]:
+        """The times (microseconds) of the first changes, by key, that the region made and that are not yet in the other."""
+        return [
+            entry.since[region][1]
+            for key, entry in self.entries.items()
+            if key.table == table and not entry.rests and region in entry.since
+        ]
 
     def comparing(self, table: str | None = None) -> bool:
         """Whether a difference that a comparison has found is not yet settled, in this table or in any."""
@@ -238,15 +271,14 @@ class Ledger:
 
     def in_work(self) -> int:
         """How many keys wait for a write; those in doubt are not among them, because they wait for the streams to be read."""
-        return sum(1 for entry in self.entries.values() if entry.since and not entry.doubt)
+        return sum(1 for entry in self.entries.values() if not (entry.rests or entry.doubt))
 
     def _hear_local(self, change: Change) -> Version | None:
         region, entry = change.region, self.entries.get(change.key)
         # What a write overwrote was known to it, so it counts as later whatever the clocks say.
         seen = {change.old_mark.version} if change.old_mark else set()
-        if entry is not None:
-            before = [entry.last.get(region), None if entry.due.get(region) else entry.holds[region]]
-            seen |= {version for version in before if version is not None}
+        if entry is not None and region in entry.last:
+            seen.add(entry.last[region])
         version = Version(max([change.time_us, *(known.time_us + 1 for known in seen)]), region)
         if entry is None:
             other = self._other(region)

@@ -181,11 +181,12 @@ class Replicator:
                 del self._looks[key]
                 self._ledger.settle(key, items)
                 self._to_do.put_nowait(key)
+        self._ledger.read_past(table, through)
 
     async def _write(self) -> None:
         while True:
             key = await self._to_do.get()
-            while (step := self._ledger.next_step(key)) is not None:
+            while (step := self._ledger.next_step(key, time.monotonic())) is not None:
                 if isinstance(step, Look):
                     await self._look(key)
                 else:
@@ -237,13 +238,13 @@ class Replicator:
         if where not in self._streams:
             return Place("")
         stream = self._streams[where]
-        first = min((place for place, _ in self._ledger.unsettled(*where)), default=None)
+        first = self._ledger.oldest_place(*where)
         return stream.place if first is None else Place(stream.place.stream, first[1], first[0], after=False)
 
     def look_at(self) -> list[Direction]:
         """How each direction stands now."""
         for where, direction in self.directions.items():
-            times = [time_us / 1_000_000 for _, time_us in self._ledger.unsettled(*where)]
+            times = [time_us / 1_000_000 for time_us in self._ledger.waiting(*where)]
             direction.waiting = len(times)
             unknown = not self.is_open or self._ledger.comparing(direction.table)
             direction.through = 0.0 if unknown else min([direction.read_at, *times])
