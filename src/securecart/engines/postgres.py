@@ -67,6 +67,10 @@ class Postgres(Engine):
         return await look_at(url)
 
     def connections(self) -> dict[str, str]:
-        """The shop's role, and the owner's for migrations."""
+        """The shop's role, and the owner's for migrations; and that there are no other nodes, where there were some before."""
         roles = Roles(self.home)
-        return {"postgres_url": roles.url(APP, [self.port]), "postgres_owner_url": roles.url(OWNER, [self.port])}
+        return {
+            "postgres_url": roles.url(APP, [self.port]),
+            "postgres_owner_url": roles.url(OWNER, [self.port]),
+            "cluster_urls": "",
+        }
