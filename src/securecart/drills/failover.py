@@ -67,6 +67,7 @@ class FailoverVerdict(Struct, frozen=True):
     goal_read_s: float
     requests: int
     failed: int
+    failed_by: dict[str, int]
     stale: int
     acknowledged: int
     lost: int
@@ -247,6 +248,7 @@ def _verdict(scene: Scene, readers: Readers, moments: Moments, report: Report, *
         goal_read_s=READS_GOAL_S,
         requests=failed + answered,
         failed=failed,
+        failed_by=_failed_by(line, since, until),
         stale=stale,
         acknowledged=report.acknowledged,
         lost=report.lost,
@@ -265,6 +267,13 @@ def _verdict(scene: Scene, readers: Readers, moments: Moments, report: Report, *
         refused=dict(scene.crowd.refused),
         report=report,
     )
+
+
+def _failed_by(line: Timeline, since: float, until: float) -> dict[str, int]:
+    """The failed requests by what was asked for."""
+    asked = [(kind, what) for kind in REQUESTS for what in line.whats(kind)]
+    counts = {what: line.failures(kind, what, since=since, until=until) for kind, what in asked}
+    return {what: count for what, count in counts.items() if count}
 
 
 def _events(scene: Scene, moments: Moments) -> list[Event]:
