@@ -20,6 +20,7 @@ from securecart.cli.dependency import absence
 from securecart.cli.engines import JsonOption
 from securecart.cli.failover import missed, title, told
 from securecart.cli.promises import verdict
+from securecart.cli.region_drill import missed_by_regions, told_of_regions
 from securecart.cli.screen import out, say
 from securecart.engines import Step
 from securecart.errors import BadInput
@@ -159,6 +160,38 @@ def dependency(
     else:
         out.print(absence(found), markup=False, soft_wrap=True)
         out.print(verdict(found.report))
+    if not (found.kept and found.met):
+        raise typer.Exit(1)
+
+
+@app.command("region")
+def region(
+    planned: Annotated[bool, typer.Option("--planned", help="Hand over instead: nothing may be lost.")] = False,
+    seed: Annotated[int, typer.Option(help="Decides who buys what; 0: a new one each time.")] = 0,
+    shoppers: Annotated[int, typer.Option(min=1, max=64, help="Shoppers in each region at the same time.")] = 8,
+    home: Annotated[
+        str | None, typer.Option("--home", help="Drill the shop that runs from this folder, which is changed by it.")
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the drill's own home when a promise broke, and say where.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Lose the region that takes the writes, under load in both regions; exit code 1 when a promise broke or a goal was missed.
+
+    Every process of the region is killed at once; the other is promoted by the code of `securecart region promote`; the same
+    shoppers go on there, with their sessions and carts. Then the lost region comes back and both have to be equal. Without
+    --home it starts a shop in two regions in a folder of its own. Repeated on one home it goes to and fro.
+    """
+    plan = drills.RegionPlan(planned, seed or secrets.randbelow(10**6) + 1, shoppers)
+    say(f"seed {plan.seed}")
+    found = _run(
+        lambda loaded: drills.drill_region(loaded, plan, tell=say), home=home, keep=keep, profile="regions", web_processes=1
+    )
+    if as_json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
+    else:
+        out.print(told_of_regions(found), markup=False, soft_wrap=True)
+    for sentence in missed_by_regions(found):
+        say(sentence)
     if not (found.kept and found.met):
         raise typer.Exit(1)
 

@@ -73,6 +73,10 @@ class Client:
         self.log_ins = 0
         self.repeats = 0
 
+    def go_to(self, url: str) -> None:
+        """Send what follows, and what is being repeated, to the same shop's door in another region."""
+        self._url = url.rstrip("/")
+
     async def ask(
         self, household: int, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
     ) -> Answer:
@@ -111,13 +115,12 @@ class Client:
 
     async def _send(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Answer:
         """The shop's answer, waited for through breaks; `ShopAway` when none came for a minute."""
-        url = self._url + path
         began = asyncio.get_running_loop().time()
         pause = PAUSE_MIN_S
         while True:
             wait: float | None = None
             try:
-                async with self._http.request(method, url, data=body, headers=headers) as response:
+                async with self._http.request(method, self._url + path, data=body, headers=headers) as response:
                     answer = Answer(response.status, await response.read())
                     wait = _asked_to_wait(response)
             except LOST:

@@ -6,6 +6,8 @@ the shoppers were told (`securecart.promises`). The failover drill (`failover`) 
 leads; what shoppers and `readers` of pages got is noted on a `timeline` and drawn as a `chart`, and a `witness` of its own
 asks the nodes who leads. The dependency drill (`dependency`) kills the cache, DynamoDB or a web process and lets it stay away
 for a while.
+The region drill (`region`) kills the region that takes the writes, or has it hand over, with
+shoppers in both regions; `holders` are those whose sessions and carts are looked for afterwards.
 """
 
 from securecart.drills.chart import draw_svg, draw_text
@@ -16,6 +18,7 @@ from securecart.drills.failover import FailoverPlan, FailoverVerdict, drill_fail
 from securecart.drills.kills import KINDS
 from securecart.drills.model import CrashPlan, Round, Verdict
 from securecart.drills.own_shop import own_shop
+from securecart.drills.region import RegionPlan, RegionVerdict, drill_region
 
 __all__ = [
     "HELPERS",
@@ -28,6 +31,8 @@ __all__ = [
     "FailoverVerdict",
     "Helper",
     "Mode",
+    "RegionPlan",
+    "RegionVerdict",
     "Round",
     "Verdict",
     "draw_svg",
@@ -35,5 +40,6 @@ __all__ = [
     "drill_crash",
     "drill_dependency",
     "drill_failover",
+    "drill_region",
     "own_shop",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from msgspec import Struct
@@ -13,7 +13,7 @@ from securecart.app import Shop
 from securecart.drills.crowd import Crowd
 from securecart.drills.goods import Goods
 from securecart.errors import DrillFailed, StoreAway
-from securecart.promises import Report, check
+from securecart.promises import Report, Told, check
 from securecart.stores.postgres import one, statements_of
 
 __all__ = ["BACK_WITHIN_S", "first_of", "patiently", "take_stock"]
@@ -34,8 +34,10 @@ class Unfinished(Struct, frozen=True):
     decisions: int
 
 
-async def take_stock(shop: Shop, crowd: Crowd, goods: Goods, *, last: bool, projections: bool = True) -> Report:
-    """Let the sweeper finish, then check every promise with all that was acknowledged so far.
+async def take_stock(
+    shop: Shop, crowd: Crowd, goods: Goods, *, last: bool, projections: bool = True, also: Sequence[Told] = ()
+) -> Report:
+    """Let the sweeper finish, then check every promise with all that was acknowledged so far, to others `also`.
 
     Unless it is the `last` check, decisions about money may be left under way. `DrillFailed` when a store stays away.
     """
@@ -43,7 +45,7 @@ async def take_stock(shop: Shop, crowd: Crowd, goods: Goods, *, last: bool, proj
     await crowd.ask_about_pending()
     at_rest = last or not swept
     return await patiently(
-        lambda: check(shop, told=crowd.told, received=goods.received, at_rest=at_rest, projections=projections)
+        lambda: check(shop, told=[*crowd.told, *also], received=goods.received, at_rest=at_rest, projections=projections)
     )
 
 

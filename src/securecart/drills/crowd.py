@@ -11,6 +11,7 @@ import itertools
 import random
 import time
 from collections import Counter, deque
+from collections.abc import Container
 from datetime import datetime
 from http import HTTPStatus
 
@@ -57,10 +58,23 @@ class Memory(Struct):
 
 
 class Crowd:
-    """Shoppers who buy while the doors are `open`, each with dice of its own; the `timeline` notes each paid order."""
+    """Shoppers who buy while the doors are `open`, each with dice of its own; the `timeline` notes each paid order.
 
-    def __init__(self, client: Client, goods: Goods, *, shoppers: int, seed: int, timeline: Timeline | None = None) -> None:
+    They are the households from `first` on.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        goods: Goods,
+        *,
+        shoppers: int,
+        seed: int,
+        timeline: Timeline | None = None,
+        first: int = FIRST_HOUSEHOLD,
+    ) -> None:
         self._client = client
+        self._first = first
         self._goods = goods
         self.timeline = timeline or Timeline()
         self.shoppers = shoppers
@@ -85,14 +99,15 @@ class Crowd:
     async def sign_in(self, *others: int) -> None:
         """Give everybody a session, `others` beside the crowd as well, so that the first round is not about log-ins."""
         async with asyncio.TaskGroup() as group:
-            for household in (*range(FIRST_HOUSEHOLD, FIRST_HOUSEHOLD + self.shoppers), *others):
+            for household in (*range(self._first, self._first + self.shoppers), *others):
                 group.create_task(self._ask(household, "GET", "/api/cart"))
 
     async def run(self) -> None:
         """Everybody shops, whenever the doors are open, until this is cancelled."""
         async with asyncio.TaskGroup() as group:
             for number in range(self.shoppers):
-                group.create_task(self._shop(FIRST_HOUSEHOLD + number, random.Random(f"{self._seed} {number}")))  # noqa: S311
+                dice = random.Random(f"{self._seed} {self._first} {number}")  # noqa: S311 - a seed makes a drill repeatable
+                group.create_task(self._shop(self._first + number, dice))
 
     def open_doors(self) -> None:
         """Let the shoppers in."""
@@ -128,6 +143,10 @@ class Crowd:
                 answer = await self._ask(memory.household, "GET", f"/api/orders/{number}")
                 if answer.status == HTTPStatus.OK:
                     self._hear(memory.household, key, msgspec.json.decode(answer.body, type=Placed))
+
+    def forget(self, numbers: Container[str]) -> None:
+        """Hold the shop no more to what it said of these orders."""
+        self._memories = {at: memory for at, memory in self._memories.items() if memory.told.number not in numbers}
 
     async def _shop(self, household: int, dice: random.Random) -> None:
         while True:
