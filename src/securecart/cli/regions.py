@@ -115,6 +115,8 @@ def compare(home: HomeOption = None, as_json: JsonOption = False) -> None:
     else:
         for table, how in found.database.items():
             out.print(f"{table}: {how}", markup=False)
+        for table, count in found.tables.items():
+            out.print(f"{table}: {count:,} items differ", markup=False)
         for reader, count in found.projections.items():
             if count:
                 out.print(f"{reader}: {count:,} shown otherwise than the orders say", markup=False)

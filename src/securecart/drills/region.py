@@ -360,7 +360,10 @@ def _verdict(scene: Scene, outcome: Outcome, *, seconds: float) -> RegionVerdict
         doubled=report.doubled,
         oversold=report.oversold,
         equal=equality.equal,
-        differences={**equality.database, **{name: str(count) for name, count in equality.projections.items() if count}},
+        differences={
+            **equality.database,
+            **{name: str(count) for name, count in (equality.tables | equality.projections).items() if count},
+        },
         seconds_to_promote=round(outcome.promoted - outcome.commanded, 2),
         seconds_to_return=round(outcome.returned - outcome.returning, 2),
         seconds=round(seconds, 1),

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from msgspec import Struct
 
-from securecart import payments, readers
+from securecart import engines, payments, readers
 from securecart import settings as settings_table
 from securecart.app import open_shop
 from securecart.engines import Home
-from securecart.errors import BadInput
+from securecart.engines.replicator import replicator_plan
+from securecart.errors import BadInput, OperatorError
+from securecart.ops import global_tables
 from securecart.ops import regions as ops
 from securecart.ops.regions import Regions, Step
 from securecart.promises import read_book
+from securecart.replicator import shared_tables
 from securecart.settings import Settings
 from securecart.stores.postgres import statements_of
 from securecart.values import Money
@@ -24,6 +30,7 @@ __all__ = ["Captured", "Equality", "compare", "fence", "give_back", "lost_captur
 
 SQL = statements_of(__package__)
 LOOK_BACK = timedelta(days=1)
+CAUGHT_UP_WITHIN_S, WELL_WITHIN_S, LOOK_AGAIN_S, COMPARED_TIMES = 120.0, 120.0, 0.3, 5
 
 Tell = Callable[[str], None]
 
@@ -36,10 +43,11 @@ class Captured(Struct, frozen=True):
 
 
 class Equality(Struct, frozen=True):
-    """What two regions do not have alike, by table of the orders database, of DynamoDB, and by reader."""
+    """What two regions do not have alike: by table of the orders database and of DynamoDB, and by reader."""
 
     equal: bool
     database: dict[str, str]
+    tables: dict[str, int]
     projections: dict[str, int]
 
 
@@ -66,15 +74,18 @@ async def rejoin(home: Home, name: str, tell: Tell) -> None:
     and carts are made anew from the orders.
     """
     await _change(home, lambda seen: ops.to_return(seen, name), tell)
+    await _wait_until_well(ops.home_of(home, name))
+    caught_up_s = await global_tables.caught_up(replicator_url(home), within_s=CAUGHT_UP_WITHIN_S)
+    tell(f"Carts and sessions of both regions are brought together ({caught_up_s:.1f} s).")
     await take_up(home, name, [reader.name for reader in readers.READERS], tell)
 
 
 async def take_up(home: Home, name: str, which: Sequence[str], tell: Tell) -> None:
     """Make the work of these readers of a region anew."""
     async with open_shop(_settings(home, name)) as shop:
-        for reader in which:
-            done = await readers.rebuild(shop.stores, reader, lambda _: None)
-            tell(f"Region {name}: the reader {reader} has made its work anew, {done:,} written.")
+        done = await asyncio.gather(*(readers.rebuild(shop.stores, reader, lambda _: None) for reader in which))
+    for reader, count in zip(which, done, strict=True):
+        tell(f"Region {name}: the reader {reader} has made its work anew, {count:,} written.")
 
 
 async def compare(home: Home) -> Equality:
@@ -87,7 +98,8 @@ async def compare(home: Home) -> Equality:
         async with open_shop(one) as shop:
             await readers.catch_up(shop.stores)
             projections |= await readers.differences(shop.stores)
-    return Equality(not different and not any(projections.values()), different, projections)
+    tables = await _compare_tables(home, here.dynamodb_prefix)
+    return Equality(not (different or tables or any(projections.values())), different, tables, projections)
 
 
 async def lost_captures(loaded: Settings) -> list[Captured]:
@@ -120,6 +132,33 @@ async def give_back(loaded: Settings, lost: Sequence[Captured]) -> int:
     finally:
         await gateway.close()
     return done
+
+
+async def _compare_tables(home: Home, prefix: str) -> dict[str, int]:
+    """How many items of each shared table differ, looked at again while some are on their way."""
+    differences: Counter[str] = Counter()
+    for _ in range(COMPARED_TIMES):
+        await global_tables.caught_up(replicator_url(home), within_s=CAUGHT_UP_WITHIN_S)
+        found = await global_tables.compare_urls(replicator_plan(home).urls, shared_tables(prefix))
+        differences = Counter(one.table for one in found)
+        if not found:
+            break
+    return dict(differences)
+
+
+async def _wait_until_well(home: Home) -> None:
+    """Return once every engine of the region answers; `OperatorError` when one does not in time."""
+    deadline = time.monotonic() + WELL_WITHIN_S
+    while not (seen := await engines.observe(home)).healthy:
+        if time.monotonic() > deadline:
+            names = ", ".join(engine.name for engine in seen.engines if not engine.healthy)
+            raise OperatorError(problem=f"{names} in {home.path} is not well; see its log there, then repeat this.")
+        await asyncio.sleep(LOOK_AGAIN_S)
+
+
+def replicator_url(home: Home) -> str:
+    """Where the replicator of the global tables tells how it is."""
+    return f"http://127.0.0.1:{replicator_plan(home).port}"
 
 
 async def _change(home: Home, decide: Callable[[Regions], list[Step]], tell: Tell) -> None:
