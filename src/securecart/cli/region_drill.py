@@ -10,10 +10,11 @@ __all__ = ["missed_by_regions", "told_of_regions"]
 def told_of_regions(found: RegionVerdict) -> str:
     """The verdict for a person: what happened when, what was lost, and whether the promises are kept."""
     kept = found.sessions
+    rto = "without a checkout" if found.planned else "from the command to the first order"
     return "\n".join(
         [
             *(f"{event.at_s:8.2f} s  {event.what}" for event in found.timeline),
-            f"RTO       {found.rto_seconds:6.2f} s from the command to the first order (goal {found.rto_goal_s:.0f} s)",
+            f"RTO       {found.rto_seconds:6.2f} s {rto} (goal {found.rto_goal_s:.0f} s)",
             (
                 f"RPO       {found.rpo_seconds:6.3f} s and {found.rpo_orders} orders (goal {found.rpo_goal_s:.0f} s); "
                 f"sessions and carts {found.tables_rpo_seconds:.3f} s"

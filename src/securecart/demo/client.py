@@ -70,12 +70,15 @@ class Client:
         self._headers: dict[int, dict[str, str]] = {
             household: _bearer(token) for household, token in _read_tokens(tokens).items()
         }
+        self._waiting: set[asyncio.Timeout] = set()
         self.log_ins = 0
         self.repeats = 0
 
     def go_to(self, url: str) -> None:
-        """Send what follows, and what is being repeated, to the same shop's door in another region."""
+        """Send everything to the same shop's door in another region from now on, also what waits for an answer."""
         self._url = url.rstrip("/")
+        for waiting in self._waiting:
+            waiting.reschedule(asyncio.get_running_loop().time())
 
     async def ask(
         self, household: int, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
@@ -120,9 +123,12 @@ class Client:
         while True:
             wait: float | None = None
             try:
-                async with self._http.request(method, self._url + path, data=body, headers=headers) as response:
-                    answer = Answer(response.status, await response.read())
-                    wait = _asked_to_wait(response)
+                async with (
+                    self._until_elsewhere(),
+                    self._http.request(method, self._url + path, data=body, headers=headers) as said,
+                ):
+                    answer = Answer(said.status, await said.read())
+                    wait = _asked_to_wait(said)
             except LOST:
                 answer = None
             self._heard(method, path, answer.status if answer is not None else NO_ANSWER)
@@ -136,6 +142,15 @@ class Client:
             self.repeats += 1
             await asyncio.sleep(max(wait or 0.0, pause * random.uniform(0.5, 1.0)))  # noqa: S311 - spreads retries
             pause = min(pause * 2, PAUSE_MAX_S)
+
+    @asynccontextmanager
+    async def _until_elsewhere(self) -> AsyncIterator[None]:
+        async with asyncio.timeout(REQUEST_S) as scope:
+            self._waiting.add(scope)
+            try:
+                yield
+            finally:
+                self._waiting.discard(scope)
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from http import HTTPStatus
 
 import aiohttp
@@ -22,7 +22,7 @@ from securecart.values import Line
 
 __all__ = ["Found", "Holder", "Holders", "Kept"]
 
-NEXT_AFTER_S = 0.08
+ARRIVALS_AT_ONCE, NEXT_AFTER_S = 3, 0.08
 ANSWER_WITHIN_S = 3.0
 AT_ONCE = 16
 TRIES, AGAIN_S = 20, 0.5
@@ -100,7 +100,12 @@ class Holders:
 
     async def run(self) -> None:
         """Let one guest after the other in, until this is cancelled."""
-        for number in itertools.count():
+        async with asyncio.TaskGroup() as group:
+            for first in range(ARRIVALS_AT_ONCE):
+                group.create_task(self._let_in(itertools.count(first, ARRIVALS_AT_ONCE)))
+
+    async def _let_in(self, numbers: Iterator[int]) -> None:
+        for number in numbers:
             line = Line(self._goods.plenty[number % len(self._goods.plenty)], 1 + number % 3)
             holder = await self._arrive(line)
             if holder is not None:

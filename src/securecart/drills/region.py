@@ -55,9 +55,10 @@ class RegionVerdict(Struct, frozen=True):
 
     `rpo_seconds`: how old the newest commit was, at the moment of death, that the other region had. `rpo_orders`: orders that
     a shopper was told of and that the other region does not have as told. `tables_rpo_seconds`: the age of the oldest session
-    or cart that was lost. `rto_seconds`: from the command to the first order bought that was opened after it.
-    `captures_without_order`: money taken for lost orders, all of which was found and given back. `equal`: both regions had the
-    same in the end. `kept` says whether every promise was kept, `met` whether the goals were reached besides.
+    or cart that was lost. `rto_seconds`: from the command to the first order bought that was opened after it; where it
+    is planned, the longest time in which nobody bought anything. `captures_without_order`: money taken for lost orders, all
+    of which was found and given back. `equal`: both regions had the same in the end. `kept` says whether every promise was
+    kept, `met` whether the goals were reached besides.
     """
 
     planned: bool
@@ -205,6 +206,8 @@ async def _play(scene: Scene, tell: Tell) -> Outcome:
     await asyncio.sleep(GOES_ON_S)
     for side in sides:
         await side.crowd.close_doors()
+        seconds, what = side.crowd.forget_longest_wait()
+        tell(f"the longest that a shopper of region {side.name} waited for an answer: {seconds:.1f} s, {what}")
     outcome.returning = time.monotonic()
     if not scene.plan.planned:
         await regions.rejoin(scene.home, scene.from_side.name, tell)
@@ -216,13 +219,13 @@ async def _play(scene: Scene, tell: Tell) -> Outcome:
 
 async def _lose_region(scene: Scene, outcome: Outcome, tell: Tell) -> None:
     """Kill every process of the region at once. Its shoppers go to the other region's door, with what was in their hands."""
-    died_at, outcome.struck = datetime.now(UTC), time.monotonic()
-    labels = await ops.bring_down(scene.home, scene.from_side.name)
-    tell(f"region {scene.from_side.name} is dead: kill -9 of its {len(labels)} engines")
+    down = await ops.bring_down(scene.home, scene.from_side.name)
+    outcome.struck = time.monotonic() - (datetime.now(UTC) - down.at).total_seconds()
+    tell(f"region {scene.from_side.name} is dead: kill -9 of its {len(down.labels)} engines")
     scene.from_side.client.go_to(scene.to_side.settings.web_url)
     await asyncio.sleep(DEAD_S)
     newest = await _newest_commit(scene.to_side.settings)
-    outcome.rpo_seconds = round(max((died_at - newest).total_seconds(), 0.0), 3)
+    outcome.rpo_seconds = round(max((down.at - newest).total_seconds(), 0.0), 3)
 
 
 async def _newest_commit(settings: Settings) -> datetime:
@@ -326,7 +329,10 @@ def _verdict(scene: Scene, outcome: Outcome, *, seconds: float) -> RegionVerdict
     assert kept is not None
     assert report is not None
     assert equality is not None
-    rto = round(outcome.sold - outcome.commanded, 2)
+    rto = outcome.sold - outcome.commanded
+    if scene.plan.planned:  # the region that hands over sells until it does
+        rto = scene.line.longest_without("checkout", since=outcome.commanded, until=outcome.returning)
+    rto = round(rto, 2)
     shares = _share(kept.sessions_old_kept, kept.sessions_old), _share(kept.carts_old_kept, kept.carts_old)
     within = outcome.rpo_seconds == outcome.rpo_orders == 0 if scene.plan.planned else outcome.rpo_seconds <= RPO_GOAL_S
     events = [

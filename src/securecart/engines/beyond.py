@@ -33,6 +33,10 @@ class Beyond(Struct, frozen=True):
         """What Patroni is told to have this region follow the other."""
         return standby_of(self.region, self.port_to(self.other, REPLICATION))
 
+    def as_leaderless_standby(self) -> dict[str, Any]:
+        """The same for nodes that have no leader yet: each follows by itself, and the slot is for one."""
+        return {name: value for name, value in self.as_standby().items() if name != "primary_slot_name"}
+
 
 def standby_of(region: str, port: int) -> dict[str, Any]:
     """What Patroni is told to have `region` follow who is behind this door."""

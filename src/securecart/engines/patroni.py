@@ -251,7 +251,9 @@ class PatroniNode(Engine):
         mark = data / MARK
         if mark.exists():
             agreed = msgspec.json.decode(mark.read_bytes())
-            self.home.write_private(mark, msgspec.json.encode({**agreed, "standby_cluster": beyond.as_standby()}).decode())
+            self.home.write_private(
+                mark, msgspec.json.encode({**agreed, "standby_cluster": beyond.as_leaderless_standby()}).decode()
+            )
 
     async def _first_has_data(self) -> None:
         """Wait for it: nodes that vote while the first is still making its data have it wait for some seconds more."""

@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
 import asyncpg
 import psutil
+from msgspec import Struct
 
 from securecart.engines import Home
 from securecart.engines.beyond import REPLICATION, standby_of
@@ -32,6 +34,13 @@ STOPS_WITHIN_S, EQUAL_WITHIN_S, LEADS_WITHIN_S, FOLLOWS_WITHIN_S = 30.0, 20.0, 3
 COMPARED_TIMES, COMPARE_AGAIN_S, COMPARE_WITHIN_S = 10, 0.5, 600.0
 
 
+class Down(Struct, frozen=True):
+    """The engines that were brought down, and the moment after which none of them did anything."""
+
+    labels: tuple[str, ...]
+    at: datetime
+
+
 async def carry_out(home: Home, step: Step) -> str:
     """Do the step; the sentence says what became of it. `OperatorError` when it does not come about in time."""
     began = time.monotonic()
@@ -39,8 +48,8 @@ async def carry_out(home: Home, step: Step) -> str:
     return f"{done} ({time.monotonic() - began:.1f} s)"
 
 
-async def bring_down(home: Home, name: str) -> list[str]:
-    """Kill every process of a region at once, and leave all of them down; what both regions share runs on. Says whom."""
+async def bring_down(home: Home, name: str) -> Down:
+    """Kill every process of a region at once, and leave all of them down; what both regions share runs on."""
     there = home_of(home, name)
     state = there.state()
     labels = [label for label in (state.planned if state else ()) if label.partition("-")[0] not in SHARED]
@@ -53,9 +62,10 @@ async def bring_down(home: Home, name: str) -> list[str]:
     for member in family:
         with contextlib.suppress(psutil.Error):
             member.kill()
+    at = datetime.now(UTC)
     while not all(gone(member) for member in family):  # noqa: ASYNC110 - no event tells of another program's end
         await asyncio.sleep(LOOK_AGAIN_S)
-    return labels
+    return Down(tuple(labels), at)
 
 
 async def compare_databases(one: str, other: str) -> dict[str, str]:
@@ -85,8 +95,10 @@ async def _follow(home: Home, name: str) -> str:
 async def _hold(home: Home, name: str) -> str:
     """Fence a region that cannot be asked: nothing of it runs, and its database will follow when it comes back."""
     home_of(home, name).fence()
-    labels = await bring_down(home, name)
-    return f"Region {name} is fenced: its {len(labels)} engines are down and held, and its database follows when it comes back"
+    down = await bring_down(home, name)
+    return (
+        f"Region {name} is fenced: its {len(down.labels)} engines are down and held, and its database follows when it comes back"
+    )
 
 
 async def _wait_until_equal(home: Home, name: str) -> str:
@@ -131,6 +143,8 @@ async def _let_go(home: Home, name: str) -> str:
 async def _wait_until_it_follows(home: Home, name: str) -> str:
     """Wait until every node of the region runs and streams; then the fence may go, for they have agreed."""
     await _until(home, name, _all_follow, FOLLOWS_WITHIN_S, f"Region {name} does not follow yet; see its nodes' logs")
+    other = SECOND if name == FIRST else FIRST
+    await _agree(home, name, standby_of(name, door_port(home, other, REPLICATION)))  # a fenced region comes back without its slot
     home_of(home, name).take_fence_down()
     return f"Region {name} follows, with every node"
 
