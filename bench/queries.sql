@@ -17,3 +17,7 @@ SELECT count(*) FROM orders WHERE shopper_id = ANY ($1::text[]);
 SELECT coalesce(sum(calls), 0)::bigint
 FROM pg_stat_statements
 WHERE userid = current_user::regrole AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database());
+
+-- name: shoppers_with_orders
+-- The $1 shoppers with the newest orders.
+SELECT shopper_id FROM orders GROUP BY shopper_id ORDER BY max(id) DESC LIMIT $1;

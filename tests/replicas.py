@@ -20,7 +20,7 @@ import asyncpg
 import psutil
 
 from securecart import migrations
-from securecart.engines.postgres_files import _bundled
+from securecart.engines.postgres_files import bundled
 
 DEADLINE_S = 30.0
 QUICK = (
@@ -69,7 +69,7 @@ class Server:
     async def start(self, *settings: str) -> None:
         """Run it until it takes connections."""
         given = [part for one in (*QUICK, *settings) for part in ("-c", one)]
-        command = [str(_bundled() / "postgres"), "-D", str(self.folder), "-p", str(self.port), "-k", "", *given]
+        command = [str(bundled() / "postgres"), "-D", str(self.folder), "-p", str(self.port), "-k", "", *given]
         with (self.folder.parent / f"{self.folder.name}.log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(*as_ordinary_user(command), stdout=log, stderr=log)
         await until(self.answers)
@@ -178,7 +178,7 @@ class Cluster:
     async def add_replica(self, name: str) -> Server:
         """A copy that follows the primary."""
         replica = Server(self.folder / name)
-        command = [str(_bundled() / "pg_basebackup"), "-D", str(replica.folder), "-R", "-X", "stream", "--checkpoint=fast"]
+        command = [str(bundled() / "pg_basebackup"), "-D", str(replica.folder), "-R", "-X", "stream", "--checkpoint=fast"]
         command += ["-d", f"host=127.0.0.1 port={self.primary.port} user=postgres application_name={name}"]
         await _run(command)
         await replica.start()
@@ -220,7 +220,7 @@ async def _furnished(folder: Path) -> Path:
     template = Server(folder / "template")
     if template.folder.exists():
         return template.folder
-    command = [str(_bundled() / "initdb"), "-D", str(template.folder), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"]
+    command = [str(bundled() / "initdb"), "-D", str(template.folder), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"]
     await _run([*command, "--locale=C.UTF-8"])
     await template.start()
     for role in ("securecart_owner", "securecart_app"):

@@ -13,7 +13,7 @@ import pytest
 
 from securecart.errors import StoreAway
 from securecart.patience import POSTGRES
-from securecart.stores.postgres import Database, connect
+from securecart.stores.postgres import NEWEST, Database, connect
 from securecart.stores.postgres import database as store
 from securecart.stores.postgres.node import addresses_of
 from tests.replicas import Cluster, Server, a_cluster, until
@@ -263,3 +263,43 @@ async def test_the_drivers_own_way_would_show_the_row(shared: Cluster) -> None:
     finally:
         connection.terminate()
         await shared.primary.let_commits_go()
+
+
+REFUSED = ("pg_current_wal_lsn()", "pg_last_wal_replay_lsn()", "pg_walfile_name(pg_lsn)", "pg_last_xact_replay_timestamp()")
+
+
+@pytest.mark.parametrize("aurora", [True, False], ids=["as Aurora", "nobody tells"])
+async def test_where_positions_cannot_be_asked_reads_after_a_write_go_to_the_writer(shared: Cluster, *, aurora: bool) -> None:
+    """A managed service without PostgreSQL's own functions; Aurora has others, of which these here are stand-ins."""
+    primary = shared.primary
+    for function in REFUSED:
+        await primary.ask(f"REVOKE EXECUTE ON FUNCTION {function} FROM public")
+    if aurora:
+        for statement in AURORA.format(port=primary.port).split(";\n")[:-1]:
+            await primary.ask(statement)
+    await shared.all_replayed()
+    database = await opened(shared)
+    try:
+        assert await write(database, f"managed-{aurora}") == primary.port
+        after = await database.position()
+        assert after == NEWEST
+        async with database.read(after) as read:
+            assert await read.fetchval(WHERE) == primary.port
+        assert await where(database) != primary.port
+        lags = {state.lag_seconds for state in database.nodes() if state.role == "replica"}
+        assert lags == ({0.02} if aurora else {None})
+    finally:
+        await database.close()
+        for function in REFUSED:
+            await primary.ask(f"GRANT EXECUTE ON FUNCTION {function} TO public")
+        await primary.ask("DROP FUNCTION IF EXISTS aurora_replica_status(), aurora_db_instance_identifier()")
+
+
+AURORA = """
+    CREATE FUNCTION aurora_db_instance_identifier() RETURNS text LANGUAGE sql AS 'SELECT inet_server_port()::text';
+    CREATE FUNCTION aurora_replica_status() RETURNS TABLE
+        (server_id text, session_id text, durable_lsn bigint, replica_lag_in_msec double precision) LANGUAGE sql AS $$
+        SELECT inet_server_port()::text, CASE WHEN inet_server_port() = {port} THEN 'MASTER_SESSION_ID' ELSE 'a reader' END,
+            1000::bigint, CASE WHEN inet_server_port() <> {port} THEN 20::float8 END
+    $$;
+"""

