@@ -39,6 +39,7 @@ from securecart.errors import DataMissing
 from securecart.stores import postgres
 from securecart.stores.postgres import Database
 from securecart.stores.postgres.node import addresses_of
+from securecart.telemetry import configure_logs
 
 __all__ = ["read", "run"]
 
@@ -106,6 +107,7 @@ async def _database(url: str, readers: int, callers: int) -> Database:
 
 
 async def _open(url: str, readers: int, callers: int) -> Database:
+    configure_logs("warning")  # to stderr: the generator's own answer goes to stdout
     database = await postgres.connect(url, pool_size=callers)
     async with asyncio.timeout(STARTS_WITHIN_S):
         while True:
