@@ -14,6 +14,7 @@ from securecart import carts, migrations, payments, readers, sessions
 from securecart import settings as settings_table
 from securecart.checkout import Intake, Pace, Till
 from securecart.engines import Home
+from securecart.engines.regions import FIRST
 from securecart.orders import history
 from securecart.settings import Settings
 from securecart.stores import cache, dynamodb, postgres
@@ -49,6 +50,8 @@ async def open_shop(settings: Settings) -> AsyncIterator[Shop]:
             pool_size=settings.postgres_pool,
             lag_seconds=settings.replica_lag_seconds,
             patience_s=settings.failover_patience_seconds,
+            # the second region follows the first without confirming anything
+            confirmed=settings.profile != "single" and settings.region in {"", FIRST},
         )
         stack.push_async_callback(database.close)
         tables = await dynamodb.connect(settings.dynamodb_url, region=settings.dynamodb_region, prefix=settings.dynamodb_prefix)

@@ -6,7 +6,18 @@ from typing import Any
 
 import msgspec
 
-from securecart.stores.postgres.choosing import NEWEST, NOWHERE, History, Position, Seen, View, choose, eligible, writer_of
+from securecart.stores.postgres.choosing import (
+    NEWEST,
+    NOWHERE,
+    History,
+    Position,
+    Seen,
+    View,
+    choose,
+    eligible,
+    eligible_without_writer,
+    writer_of,
+)
 
 
 def primary(position: int | None = 1_000, *, timeline: int = 1, at: float = 10.0) -> Seen:
@@ -14,7 +25,7 @@ def primary(position: int | None = 1_000, *, timeline: int = 1, at: float = 10.0
 
 
 def replica(position: int | None = 1_000, *, at: float = 10.0, **more: Any) -> Seen:
-    return Seen(True, 0, position, more.get("replayed_s"), more.get("lag_s"), at, at)
+    return Seen(True, 0, position, more.get("replayed_s"), more.get("lag_s"), at, at, more.get("received", position))
 
 
 def past(*looks: tuple[int, float]) -> History:
@@ -122,3 +133,28 @@ def test_those_of_unknown_lag_come_last() -> None:
 
 def test_a_view_is_a_value() -> None:
     assert msgspec.structs.replace(view(primary()), writer=None) == View(None, (), (None,))
+
+
+def without_writer(*seen: Seen | None, after: int) -> list[int]:
+    return eligible_without_writer(view(*seen), seen, Position(after))
+
+
+def test_what_only_the_lost_writer_had_is_waited_for_by_nobody() -> None:
+    left = (None, replica(1_000), replica(1_000))
+    assert readers(*left, after=1_020) == []
+    assert without_writer(*left, after=1_020) == without_writer(*left, after=NEWEST) == [1, 2]
+
+
+def test_without_a_writer_the_furthest_that_anybody_received_has_to_be_replayed() -> None:
+    assert without_writer(None, replica(1_000), replica(900, received=1_010), after=1_020) == []
+    assert without_writer(None, replica(1_000), replica(900), after=1_020) == [1]
+
+
+def test_a_second_node_that_is_missing_may_have_been_the_one_that_confirmed() -> None:
+    assert without_writer(None, None, replica(1_000), after=1_020) == []
+    assert without_writer(None, None, replica(1_000), after=1_000) == [2]
+
+
+def test_as_long_as_somebody_writes_positions_count_as_they_are() -> None:
+    assert without_writer(primary(1_030), replica(1_000), replica(1_000), after=1_020) == []
+    assert without_writer(primary(1_030), replica(1_020), replica(1_000), after=1_020) == [1]

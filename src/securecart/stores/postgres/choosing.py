@@ -11,7 +11,19 @@ from typing import NewType
 
 from msgspec import Struct
 
-__all__ = ["NEWEST", "NOWHERE", "History", "Lag", "Position", "Seen", "View", "choose", "eligible", "writer_of"]
+__all__ = [
+    "NEWEST",
+    "NOWHERE",
+    "History",
+    "Lag",
+    "Position",
+    "Seen",
+    "View",
+    "choose",
+    "eligible",
+    "eligible_without_writer",
+    "writer_of",
+]
 
 # How far the writer's log is written, in bytes since the cluster was made; a commit is before the position asked after it.
 Position = NewType("Position", int)
@@ -29,7 +41,7 @@ class Seen(Struct, frozen=True):
     """What a node said of itself, and when it was asked and had answered, in seconds of the monotonic clock.
 
     `position` is None where the node cannot tell. `replayed_s` is the age of the last commit that a replica replayed,
-    `lag_s` its lag where it knows that itself (Aurora).
+    `lag_s` its lag where it knows that itself (Aurora), `received` how far it has the writer's log, replayed or not.
     """
 
     in_recovery: bool
@@ -39,6 +51,7 @@ class Seen(Struct, frozen=True):
     lag_s: float | None
     asked_at: float
     at: float
+    received: int | None = None
 
 
 class Lag(Struct, frozen=True):
@@ -117,7 +130,23 @@ def choose(
 
 def eligible(view: View, seen: Sequence[Seen | None], after: Position | None) -> list[int]:
     """The readers that will do for a read which must see everything up to `after`: those of the least lag, all as good."""
-    fit = [i for i in view.readers if not after or _has(seen[i], after)]
+    return _least_lagging(view, [i for i in view.readers if not after or _has(seen[i], after)])
+
+
+def eligible_without_writer(view: View, seen: Sequence[Seen | None], after: Position | None) -> list[int]:
+    """The same while nobody writes, where each commit is confirmed by another node before it is acknowledged.
+
+    A position may then be after what any node has: it was asked of a writer that had written more, or could not be asked
+    any more. But when only the writer is missing, the log that the others received holds everything acknowledged.
+    """
+    there = [one for one in seen if one is not None]
+    if not after or view.writer is not None or len(there) < len(seen) - 1 or any(one.received is None for one in there):
+        return eligible(view, seen, after)
+    furthest = Position(max((one.received or NOWHERE for one in there), default=NOWHERE))
+    return eligible(view, seen, min(after, furthest))
+
+
+def _least_lagging(view: View, fit: list[int]) -> list[int]:
     if not fit:
         return []
     least = _or_worst(view.lags[fit[0]])

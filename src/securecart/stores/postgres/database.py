@@ -207,18 +207,26 @@ class Database:
         return [NEWEST if found is None else Position(found)] * len(asking)
 
 
-async def connect(url: str, *, pool_size: int = 10, lag_seconds: float = LAG_SECONDS, patience_s: float = PATIENCE_S) -> Database:
+async def connect(
+    url: str,
+    *,
+    pool_size: int = 10,
+    lag_seconds: float = LAG_SECONDS,
+    patience_s: float = PATIENCE_S,
+    confirmed: bool = False,
+) -> Database:
     """Open the database that a URL names, on one host or several; at most `pool_size` connections to each.
 
-    A replica more than `lag_seconds` behind serves nobody; a writer is waited for `patience_s`. `StoreAway` when the
-    server, or among several the writer, cannot be reached; the other nodes may come later.
+    A replica more than `lag_seconds` behind serves nobody; a writer is waited for `patience_s`. With `confirmed` a second
+    node confirms each commit before it is acknowledged. `StoreAway` when the server, or among several the writer, cannot
+    be reached; the other nodes may come later.
     """
     nodes = [Node(one, pool_size=pool_size) for one in addresses_of(url)]
     if len(nodes) == 1:
         with telling():
             await nodes[0].open(least=1)
         return Database(nodes)
-    database = Database(nodes, Watch(nodes, limit_s=lag_seconds), patience_s=patience_s)
+    database = Database(nodes, Watch(nodes, limit_s=lag_seconds, confirmed=confirmed), patience_s=patience_s)
     try:
         async with database.fresh():
             return database

@@ -16,7 +16,16 @@ from typing import TypeVar
 import asyncpg
 
 from securecart.errors import StoreAway
-from securecart.stores.postgres.choosing import History, Position, Seen, View, choose, eligible, writer_of
+from securecart.stores.postgres.choosing import (
+    History,
+    Position,
+    Seen,
+    View,
+    choose,
+    eligible,
+    eligible_without_writer,
+    writer_of,
+)
 from securecart.stores.postgres.node import AWAY, CANNOT_TELL, SERVER_SETTINGS, Node
 from securecart.stores.postgres.statements import statements_of
 from securecart.telemetry import log
@@ -39,9 +48,13 @@ LOOKS = ("look", "look_at_aurora", "look_barely")
 
 
 class Watch:
-    """What was seen of the nodes, and who does what by that. A replica more than `limit_s` behind is left out."""
+    """What was seen of the nodes, and who does what by that. A replica more than `limit_s` behind is left out.
 
-    def __init__(self, nodes: Sequence[Node], *, limit_s: float) -> None:
+    `confirmed` says that a second node confirms each commit before it is acknowledged.
+    """
+
+    def __init__(self, nodes: Sequence[Node], *, limit_s: float, confirmed: bool = False) -> None:
+        self._eligible = eligible_without_writer if confirmed else eligible
         self.nodes: Sequence[Node] = nodes
         self.view = View(lags=(None,) * len(nodes))
         self.seen: list[Seen | None] = [None] * len(nodes)
@@ -70,7 +83,7 @@ class Watch:
 
     def readers(self, after: Position | None) -> list[Node]:
         """The replicas that will do for a read, those with the fewest reads under way first."""
-        fit = eligible(self.view, self.seen, after)
+        fit = self._eligible(self.view, self.seen, after)
         turn = next(self._turns)
         return sorted((self.nodes[fit[(i + turn) % len(fit)]] for i in range(len(fit))), key=lambda node: node.in_use)
 
