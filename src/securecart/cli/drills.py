@@ -17,6 +17,7 @@ import uvloop
 
 from securecart import drills, settings
 from securecart.cli.dependency import absence
+from securecart.cli.drill_summary import summary_of
 from securecart.cli.engines import JsonOption
 from securecart.cli.failover import missed, title, told
 from securecart.cli.promises import verdict
@@ -194,6 +195,23 @@ def region(
         say(sentence)
     if not (found.kept and found.met):
         raise typer.Exit(1)
+
+
+@app.command("summary")
+def summary(
+    files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, help="What `drill ... --json` printed.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Many runs of one drill in a few lines: the middle and the worst of each figure.
+
+    Hold a drill many times with a loop: for i in $(seq 20); do securecart drill failover --json >> crash.json; done
+    """
+    tables = {file.stem: drills.summarise(drills.runs_in(file.read_text(encoding="utf-8"), str(file))) for file in files}
+    if as_json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(tables)).decode())
+        return
+    for name, figures in tables.items():
+        out.print(summary_of(name, figures))
 
 
 def _run(hold: Drill[Held], *, home: str | None, keep: bool, profile: str, **own: Any) -> Held:

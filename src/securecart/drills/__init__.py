@@ -19,6 +19,7 @@ from securecart.drills.kills import KINDS
 from securecart.drills.model import CrashPlan, Round, Verdict
 from securecart.drills.own_shop import own_shop
 from securecart.drills.region import RegionPlan, RegionVerdict, drill_region
+from securecart.drills.summary import Figure, runs_in, summarise
 
 __all__ = [
     "HELPERS",
@@ -29,6 +30,7 @@ __all__ = [
     "DependencyVerdict",
     "FailoverPlan",
     "FailoverVerdict",
+    "Figure",
     "Helper",
     "Mode",
     "RegionPlan",
@@ -42,4 +44,6 @@ __all__ = [
     "drill_failover",
     "drill_region",
     "own_shop",
+    "runs_in",
+    "summarise",
 ]
