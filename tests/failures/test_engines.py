@@ -332,6 +332,37 @@ async def test_an_engine_that_dies_five_times_within_a_minute_stays_down_and_say
     assert (state.planned, state.engines) == (("fickle",), ())
     assert engine.starts == 5
     assert str(engine.log) in news[-1]
+    assert home.held() == {"fickle"}
+    await supervisor.stop()
+
+
+async def test_a_held_engine_stays_down_when_it_dies_and_comes_back_when_it_is_released(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("securecart.engines.supervisor.LOOK_EVERY_S", 0.01)
+    home = Home(tmp_path / "home")
+    home.prepare()
+    home.hold("fickle")  # a hold of an earlier run is forgotten at the start
+    engine = Fickle(home, Settings(home=str(home.path)))
+    supervisor, _ = await watch_fickle(home, engine, lambda text: "is started again" in text)
+    started = engine.starts
+    home.hold("fickle")
+    news: list[str] = []
+    supervisor._report = lambda step: news.append(step.text)
+    stopping = asyncio.Event()
+    watching = asyncio.create_task(supervisor.watch(stopping))
+    async with asyncio.timeout(DEADLINE_S):
+        while not any("held" in text for text in news):
+            await asyncio.sleep(0.01)
+        down = engine.starts
+        await asyncio.sleep(0.1)
+        assert engine.starts == down
+        home.release("fickle")
+        while engine.starts == down:
+            await asyncio.sleep(0.01)
+    assert engine.starts > down >= started
+    stopping.set()
+    await watching
     await supervisor.stop()
 
 
