@@ -1,4 +1,4 @@
-"""Global tables without engines: two toy regions, a replicator that is slow, forgetful and killed, and they always agree in the end."""
+"""Global tables without engines: two toy regions, a replicator that is slow, forgetful and killed, and they agree in the end."""
 
 from __future__ import annotations
 

@@ -45,10 +45,10 @@ class Way(Struct, frozen=True):
 class Standing(Struct, frozen=True):
     """The replicator as a whole; `comparing` while both regions are brought together after a checkpoint was lost.
 
-    `away` says of each region that does not answer what it said last.
+    `urls` is where it finds each region's tables, `away` says of each region that does not answer what it said last.
     """
 
-    regions: tuple[str, ...]
+    urls: dict[str, str]
     comparing: bool
     away: dict[str, str]
     conflicts: int
@@ -111,9 +111,8 @@ async def serve(replicator: Replicator, port: int) -> web.AppRunner:
 def standing_of(replicator: Replicator) -> Standing:
     """The replicator as it stands now."""
     ways = [_way(replicator, direction) for direction in replicator.look_at()]
-    return Standing(
-        tuple(replicator.regions), not replicator.is_whole(), dict(replicator.away), sum(way.conflicts for way in ways), ways
-    )
+    urls = {name: region.url for name, region in replicator.regions.items()}
+    return Standing(urls, not replicator.is_whole(), dict(replicator.away), sum(way.conflicts for way in ways), ways)
 
 
 def _way(replicator: Replicator, direction: Direction) -> Way:

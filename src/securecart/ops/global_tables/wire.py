@@ -50,7 +50,7 @@ class Region:
 
     def __init__(self, name: str, url: str, *, connections: int = 64) -> None:
         self.name = name
-        self._url = url
+        self.url = url
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=60),
             timeout=aiohttp.ClientTimeout(total=GLOBAL_TABLES.answer_s, connect=GLOBAL_TABLES.connect_s),
@@ -65,7 +65,7 @@ class Region:
             "X-Amz-Target": f"{service}.{action}",
         }
         try:
-            async with self._session.post(self._url, data=msgspec.json.encode(request), headers=headers) as response:
+            async with self._session.post(self.url, data=msgspec.json.encode(request), headers=headers) as response:
                 body = await response.read()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise self.away() from error
