@@ -347,19 +347,23 @@ async def test_a_held_engine_stays_down_when_it_dies_and_comes_back_when_it_is_r
     supervisor, _ = await watch_fickle(home, engine, lambda text: "is started again" in text)
     started = engine.starts
     home.hold("fickle")
-    news: list[str] = []
-    supervisor._report = lambda step: news.append(step.text)
+    left_down, back = asyncio.Event(), asyncio.Event()
+
+    def hear(step: Step) -> None:
+        (left_down if "held" in step.text else back).set()
+
+    supervisor._report = hear
     stopping = asyncio.Event()
     watching = asyncio.create_task(supervisor.watch(stopping))
     async with asyncio.timeout(DEADLINE_S):
-        while not any("held" in text for text in news):
-            await asyncio.sleep(0.01)
+        await left_down.wait()
         down = engine.starts
         await asyncio.sleep(0.1)
         assert engine.starts == down
+        back.clear()
         home.release("fickle")
-        while engine.starts == down:
-            await asyncio.sleep(0.01)
+        await back.wait()
+        await supervisor._reviving["fickle"]
     assert engine.starts > down >= started
     stopping.set()
     await watching
