@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +23,6 @@ from securecart.telemetry import log
 
 __all__ = ["SHARED", "main", "shared_tables"]
 
-NICE = 5
 SHARED = (sessions.TABLE, carts.TABLE)
 
 
@@ -46,11 +44,10 @@ async def _run(plan: ReplicatorPlan, tables: Sequence[Table]) -> None:
 
 
 def main() -> None:
-    """Replicate until SIGTERM, at a lower priority than the doors: shoppers go first."""
+    """Replicate until SIGTERM, at the doors' own priority: what waits here is lost with its region."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--plan", type=Path, required=True)
     plan = msgspec.json.decode(parser.parse_args().plan.read_bytes(), type=ReplicatorPlan)
-    os.nice(NICE)
     loaded = settings.load()
     telemetry.configure_logs(loaded.log_level)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
