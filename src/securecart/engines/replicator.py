@@ -11,9 +11,10 @@ from msgspec import Struct
 import securecart
 from securecart.engines.home import Home
 from securecart.engines.process import Engine, http_status, shop_environment
+from securecart.errors import NotRunning
 from securecart.settings import Settings
 
-__all__ = ["Replicator", "ReplicatorPlan"]
+__all__ = ["Replicator", "ReplicatorPlan", "replicator_plan"]
 
 PLAN = "replicator.json"
 
@@ -56,3 +57,11 @@ class Replicator(Engine):
     def connections(self) -> dict[str, str]:
         """Where it tells how it is."""
         return {"replicator_url": f"http://127.0.0.1:{self.port}"}
+
+
+def replicator_plan(home: Home) -> ReplicatorPlan:
+    """With what the replicator of this home was started; `NotRunning` when it never was."""
+    try:
+        return msgspec.json.decode((home.run() / PLAN).read_bytes(), type=ReplicatorPlan)
+    except OSError as error:
+        raise NotRunning(home=str(home.path)) from error
