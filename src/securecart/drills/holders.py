@@ -125,12 +125,12 @@ class Holders:
 
         return list(await asyncio.gather(*(look(holder) for holder in self.all)))
 
-    async def buy(self, holder: Holder, url: str, key: str) -> bool:
-        """Whether the guest's cart can be bought at this door."""
+    async def buy(self, holder: Holder, url: str, key: str) -> int:
+        """Buy the guest's cart at this door, asking again while its payment is not decided; the status of the last answer."""
         wish = PlaceOrder(f"{key}@drill.securecart.test", HOME, "standard", "tok_visa")
         headers = {"Idempotency-Key": key}
         status, _ = await self._ask("POST", f"{url}/api/checkout", holder.token, msgspec.json.encode(wish), headers)
-        return status == HTTPStatus.CREATED
+        return status
 
     async def _arrive(self, line: Line) -> Holder | None:
         try:
@@ -156,7 +156,7 @@ class Holders:
                     status, said = answer.status, await answer.read()
             except LOST:
                 status = 0
-            if 0 < status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            if 0 < status < HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.ACCEPTED:
                 break
             await asyncio.sleep(AGAIN_S)
         return status, said

@@ -34,6 +34,7 @@ NEEDED_MB = 500
 LOG_BYTES_MAX = 16 * 1024 * 1024
 HELD = "held-"
 REGION = "region-"
+FENCES = "fences"
 # Below the range from which Linux takes the ports of outgoing connections: a kept port is still free the next time.
 PORTS = range(20_000, 30_000)
 
@@ -161,11 +162,17 @@ class Home:
 
     def fence(self) -> None:
         """Have the database of this home follow the other region whenever it starts, until the fence is taken down."""
-        self._fence().touch()
+        if not self.is_fenced():
+            self.remember({FENCES: self.fences() + 1})
+            self._fence().touch()
 
     def take_fence_down(self) -> None:
         """The database starts as what its nodes have agreed on."""
         self._fence().unlink(missing_ok=True)
+
+    def fences(self) -> int:
+        """How often this home was fenced."""
+        return int(self.settings().get(FENCES, 0))
 
     def is_fenced(self) -> bool:
         """Whether the other region took over while this one could not be asked."""

@@ -8,7 +8,6 @@ ours and is found by its data folder.
 from __future__ import annotations
 
 import asyncio
-import secrets
 import shutil
 import signal
 import sys
@@ -244,10 +243,7 @@ class PatroniNode(Engine):
             await asyncio.sleep(POLL_S)
 
     def _follow_from_now_on(self, data: Path, beyond: Beyond) -> None:
-        """Forget what was agreed on here, and remember that this region follows the other one."""
-        shutil.rmtree(raft_folder(self.home, self.label), ignore_errors=True)
-        if self.settings.cluster_store and self.number == 1:
-            self.home.remember({"cluster_name": secrets.token_urlsafe(8)})
+        """Have the node bring with it that this region follows the other; nothing else is agreed on under a fence's new scope."""
         mark = data / MARK
         if mark.exists():
             agreed = msgspec.json.decode(mark.read_bytes())

@@ -20,7 +20,7 @@ from securecart.engines.postgres import CONFIGURATION
 from securecart.engines.postgres_roles import REPLICATION, REWIND, SUPERUSER, Roles
 from securecart.errors import BadInput
 
-__all__ = ["LEASE_S", "SCOPE", "Folders", "Neighbour", "configuration", "dynamic", "raft", "raft_folder"]
+__all__ = ["LEASE_S", "Folders", "Neighbour", "configuration", "dynamic", "raft", "raft_folder", "scope_of"]
 
 SCOPE = "securecart"
 FOUNDER = "patroni-1"
@@ -95,7 +95,7 @@ def configuration(
     """Everything for one node; `store` is where the leader is agreed on, empty for Raft with the others' ports `voters`."""
     home = roles.home
     return {
-        "scope": SCOPE,
+        "scope": scope_of(home),
         "name": me.name,
         "restapi": {
             "listen": f"127.0.0.1:{me.rest_port}",
@@ -128,6 +128,12 @@ def configuration(
             "pause": {"command": "/bin/sh -c 'sleep 0.7; exit 1'", "no_params": True, "keep_data": True},
         },
     }
+
+
+def scope_of(home: Home) -> str:
+    """Under which name the nodes agree; another one after each fence, so that nothing that was agreed on before comes back."""
+    fences = home.fences()
+    return f"{SCOPE}-{fences}" if fences else SCOPE
 
 
 def raft(home: Home, label: str, port: int, voters: Sequence[int]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ SHARED = ("link", "gateway", "replicator")
 OWN = {
     *("region", "postgres_url", "postgres_owner_url", "region_postgres_url", "cluster_urls", "cluster_key", "cluster_name"),
     *("dynamodb_url", "valkey_url", "web_url", "link_url", "replicator_url", "gateway_url", "gateway_key", "internal_key"),
-    *("patroni_secret", "raft_secret", "valkey_password"),
+    *("patroni_secret", "raft_secret", "valkey_password", "fences"),
 }
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from securecart.engines.home import Home
 from securecart.engines.patroni import PatroniNode
-from securecart.engines.patroni_yaml import SCOPE, raft, raft_folder
+from securecart.engines.patroni_yaml import raft, raft_folder, scope_of
 from securecart.engines.process import Engine
 from securecart.settings import Settings
 
@@ -39,7 +39,7 @@ class Witness(Engine):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = self.home.run() / f"{self.label}.yaml"
         agreement = raft(self.home, self.label, self.raft_port, [node.raft_port for node in self._nodes])
-        told = {"scope": SCOPE, "name": self.label, "raft": agreement}
+        told = {"scope": scope_of(self.home), "name": self.label, "raft": agreement}
         self.home.write_private(file, msgspec.json.format(msgspec.json.encode(told)).decode())
         self.spawn([sys.executable, "-c", PROGRAM, str(file)])
 
