@@ -199,7 +199,8 @@ class Breaker:
             self._open()
 
     def close(self) -> None:
-        """Look no longer; for the end of the process."""
+        """Ask nobody any more, and look no longer; for the end of the process."""
+        self._is_open = True
         if self._looking is not None:
             self._looking.cancel()
             self._looking = None

@@ -137,6 +137,22 @@ async def test_one_that_waits_in_vain_opens_it_unless_others_were_answered() -> 
     assert open_now() == 0
 
 
+async def test_a_closed_breaker_asks_nobody_and_looks_no_more() -> None:
+    looks = 0
+
+    async def look() -> bool:
+        nonlocal looks
+        looks += 1
+        return True
+
+    breaker = Breaker(QUICK, look)
+    breaker.close()
+    for _ in range(QUICK.open_after):
+        breaker.missed(time.monotonic(), in_vain=True)
+    await asyncio.sleep(10 * QUICK.open_for_s)
+    assert (breaker.is_open(), looks, open_now()) == (True, 0, 0)
+
+
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(WITHIN_S):
         while not condition():  # noqa: ASYNC110 - no event tells of it

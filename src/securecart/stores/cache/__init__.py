@@ -8,6 +8,7 @@ After a failure the cache is left alone until it answers again, so that a dead s
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -108,8 +109,12 @@ class Cache:
             return False
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, once what is under way has its answer."""
         self.breaker.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(2 * CACHE.answer_s):
+                for _ in range(CONNECTIONS_MAX):
+                    await self._turn.acquire()
         await self._client.aclose()
 
     async def _put_all(self, asked: Sequence[tuple[str, bytes, int]]) -> Sequence[None]:
