@@ -25,16 +25,20 @@ NEVER_S = 86_400.0  # the driver's own time-out, which would send a cancel reque
 async def commit(connection: Connection, *, within_s: float) -> None:
     """Commit; after `within_s` the connection is lost, and then as after any other loss nobody knows the outcome yet."""
     work = asyncio.ensure_future(connection.execute("COMMIT", timeout=NEVER_S))
+    too_late = asyncio.get_running_loop().call_later(within_s, _cut_off, connection)
     try:
-        await asyncio.wait([work], timeout=within_s)
+        said = await asyncio.shield(work)
+    except asyncio.CancelledError:
+        _cut_off(connection)
+        with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            await work
+        raise
     finally:
-        if not work.done():
-            await _cut_off(connection, work)
-    if work.result() != "COMMIT":  # what was left of a failed statement is rolled back, and PostgreSQL calls that a success
+        too_late.cancel()
+    if said != "COMMIT":  # what was left of a failed statement is rolled back, and PostgreSQL calls that a success
         raise SecureCartError
 
 
-async def _cut_off(connection: Connection, work: asyncio.Future[str]) -> None:
-    connection.terminate()
-    with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-        await work
+def _cut_off(connection: Connection) -> None:
+    with suppress(asyncpg.InterfaceError):  # it has been cut off, or given back
+        connection.terminate()
