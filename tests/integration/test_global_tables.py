@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import sqlite3
 import time
 from collections.abc import AsyncIterator
@@ -231,6 +232,23 @@ async def test_without_checkpoints_both_regions_are_compared_and_the_newest_is_k
     assert (await carts.load(here, "forgotten")).lines == (Line("NEW", 1),)
     assert (await carts.load(here, "only-there")).lines == (Line("B", 1),)
     assert await sessions.find(there, session.token) is not None
+
+
+async def test_a_region_that_comes_back_empty_is_filled_again(regions: TwoRegions) -> None:
+    await carts.replace(regions.tables["a"], "kept", [Line("A", 1)], days=DAYS)
+    session = await sessions.start_guest(regions.tables["b"], days=DAYS)
+    await regions.quiet()
+    held = [await regions.items(table) for table in TABLES]
+    engine = regions.engines["a"]
+    await engine.stop()
+    shutil.rmtree(regions.homes["a"].data("dynamodb"))
+    await engine.start()
+    await engine.wait_until_ready()
+    await regions.quiet()
+    assert {table: await regions.items(table) for table in TABLES} == {
+        table: dict.fromkeys(REGIONS, held[table]) for table in TABLES
+    }
+    assert await sessions.find(regions.tables["a"], session.token) is not None
 
 
 async def test_a_copy_makes_one_region_exactly_like_the_other_and_replication_goes_on(regions: TwoRegions) -> None:

@@ -330,6 +330,21 @@ def test_what_overwrote_a_version_counts_as_later_than_it() -> None:
     assert bare(late_clock.regions["a"].items[KEYS[0]]) == {**KEYS[0].item(), "value": {"N": "2"}}
 
 
+@pytest.mark.parametrize("winner", REGIONS)
+def test_what_a_region_has_lost_as_a_whole_is_no_removal(winner: str) -> None:
+    """A comparison finds an item in one region only: it is kept, unless a stream tells that it was removed."""
+    item = {**KEYS[0].item(), "value": {"N": "1"}}
+    for gone, kept in ((False, item), (True, None)):
+        ledger = Ledger(REGIONS)
+        ledger.suspect(KEYS[0], Version(5, winner), gone=gone)
+        assert isinstance(ledger.next_step(KEYS[0], 0.0), Look)
+        ledger.looking(KEYS[0])
+        ledger.settle(KEYS[0], {"a": None, "b": item})
+        step = ledger.next_step(KEYS[0], 0.0)
+        assert isinstance(step, Apply)
+        assert (step.region, step.image) == (("a", kept) if kept else ("b", None))
+
+
 def test_a_mark_is_read_as_it_was_written() -> None:
     mark = Mark(Version(12, "b"), "0f", "beef")
     assert Mark.read(marked({"k": {"S": "x"}}, mark)) == mark

@@ -163,9 +163,10 @@ class Ledger:
         entry.rests = False
         return loser
 
-    def suspect(self, key: Key, version: Version) -> None:
-        """The regions differ in this key, and `version` is the newest write that is known."""
-        self.entries.setdefault(key, Entry(version, UNKNOWN, dict.fromkeys(self.regions), doubt=True, compared=True))
+    def suspect(self, key: Key, version: Version, *, gone: bool) -> None:
+        """The regions differ in this key; `version` is the newest write that is known, and `gone` that it removed the item."""
+        image = None if gone else UNKNOWN
+        self.entries.setdefault(key, Entry(version, image, dict.fromkeys(self.regions), doubt=True, compared=True))
 
     def next_step(self, key: Key, now: float) -> Apply | Look | None:
         """What to do now for the key, which is in somebody's hands from then on; None: nothing, or nothing yet."""
@@ -239,9 +240,9 @@ class Ledger:
         entry.looked = entry.doubt = False
         entry.due.clear()
         images = {region: bare(item) for region, item in items.items()} | entry.told
-        if not entry.last and entry.image is not UNKNOWN and not same(images[entry.newest.region], entry.image):
-            # An echo that came late: where that version was written there is another by now, so it is older.
-            entry.image = UNKNOWN
+        if not (entry.last or entry.compared) and not same(images[entry.newest.region], entry.image):
+            # An echo that came late: where that version was written there is something newer by now.
+            entry.image = images[entry.newest.region]
         for item in items.values():
             mark = Mark.read(item)
             if mark is not None and not mark.gone and mark.version > entry.newest:
@@ -353,8 +354,9 @@ def _ordered(value: Any) -> Any:
 
 
 def _chosen(images: Mapping[str, Item | None], newest: Version) -> Item | None:
-    """What both are to hold where only the winner's region is known; where not even that is, whatever is there is kept."""
-    if newest.time_us:
-        return images[newest.region]
-    there = [images[region] for region in sorted(images) if images[region] is not None]
+    """What both are to hold where no stream tells of a removal: the winner's, or whatever is there.
+
+    A region that has lost its tables has nothing where the winner was written, and that is no removal.
+    """
+    there = [image for _, image in sorted(images.items(), key=lambda one: (one[0] == newest.region, one[0])) if image is not None]
     return there[-1] if there else None

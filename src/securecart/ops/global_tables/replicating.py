@@ -134,8 +134,8 @@ class Replicator:
     async def _compare(self) -> None:
         """Take every difference in hand; the streams tell how old it is, as far back as they go."""
         for table in self.tables:
-            for key, version in await suspects([self._streams[region, table] for region in self.regions]):
-                self._ledger.suspect(key, version)
+            for key, known in await suspects([self._streams[region, table] for region in self.regions]):
+                self._ledger.suspect(key, known.version, gone=known.gone)
                 self._to_do.put_nowait(key)
 
     async def _read(self, stream: Stream) -> None:

@@ -16,13 +16,12 @@ from securecart.ops.global_tables.state import Checkpoints
 from securecart.ops.global_tables.stream import Place, Stream, Table, ends_at, key_of
 from securecart.ops.global_tables.wire import Refused, Region
 
-__all__ = ["Difference", "compare", "copy", "prepare_tables", "suspects"]
+__all__ = ["Difference", "Known", "compare", "copy", "prepare_tables", "suspects"]
 
 READY_WITHIN_S = 30
 WRITES_AT_ONCE = 100
 STREAM = {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
 SHAPE = ("AttributeDefinitions", "KeySchema")
-NOBODY = Version(0, "")
 
 
 class Difference(Struct, frozen=True):
@@ -31,6 +30,13 @@ class Difference(Struct, frozen=True):
     table: str
     key: str
     only_in: str = ""
+
+
+class Known(Struct, frozen=True):
+    """The newest write to a key that the streams tell of, and whether it removed the item."""
+
+    version: Version = Version(0, "")
+    gone: bool = False
 
 
 class _Seen(Struct, frozen=True):
@@ -66,18 +72,18 @@ async def compare(regions: Sequence[Region], tables: Sequence[Table]) -> list[Di
     return differences
 
 
-async def suspects(streams: Sequence[Stream]) -> list[tuple[Key, Version]]:
+async def suspects(streams: Sequence[Stream]) -> list[tuple[Key, Known]]:
     """The keys in which two regions' tables differ, each with the newest write that the streams know of.
 
     The streams are read to their end, and go on from there.
     """
-    newest: dict[Key, Version] = {}
+    newest: dict[Key, Known] = {}
     for stream in streams:
         await _learn(stream, newest)
     table = streams[0].table
     differences = await compare([stream.region for stream in streams], [table])
     keys = [Key(one.table, one.key) for one in differences]
-    return [(key, newest.get(key, NOBODY)) for key in keys]
+    return [(key, newest.get(key, Known())) for key in keys]
 
 
 async def copy(source: Region, target: Region, tables: Sequence[Table], checkpoints: Checkpoints) -> int:
@@ -107,16 +113,17 @@ async def copy(source: Region, target: Region, tables: Sequence[Table], checkpoi
     return written
 
 
-async def _learn(stream: Stream, newest: dict[Key, Version]) -> None:
+async def _learn(stream: Stream, newest: dict[Key, Known]) -> None:
     """The newest version of every key that the stream tells of, read to its end."""
     while True:
         batch = await stream.read()
         for change in batch.changes:
-            mark, before = change.echo, newest.get(change.key, NOBODY)
+            mark, before = change.echo, newest.get(change.key, Known())
             version = mark.version if mark is not None else Version(change.time_us, change.region)
-            if mark is None and before.region == change.region:  # one region's writes are in order, whatever its clock says
-                version = max(version, Version(before.time_us + 1, change.region))
-            newest[change.key] = max(before, version)
+            if mark is None and before.version.region == change.region:  # in order, whatever the clock says
+                version = max(version, Version(before.version.time_us + 1, change.region))
+            if version >= before.version:
+                newest[change.key] = Known(version, change.new is None)
         if batch.at_end:
             return
 
