@@ -138,6 +138,7 @@ def test_the_second_region_is_handed_the_first_ones_settings_but_not_its_address
     assert "raft_secret" not in written
     password = "postgres_superuser_password"
     assert written[password] == home.settings()[password]  # its database is a copy
+    assert written["internal_secret"] == home.settings()["internal_secret"]  # a program may go to either door
     assert home.settings()["region"] == "a"
 
 

@@ -47,7 +47,8 @@ PROFILES = {
     "and `--profile regions` a second region besides.",
     "ha": "ha: PostgreSQL on three nodes; a commit is on two of them before it counts. `securecart cluster status` shows "
     "them, and `up --profile regions` adds a second region.",
-    "regions": "regions: PostgreSQL on three nodes, and a second region that follows.",
+    "regions": "regions: PostgreSQL on three nodes, and a second region that follows, with stores and doors of its own. "
+    "`securecart region status` shows both, `securecart drill region` loses one.",
 }
 LOOK_AGAIN_S = 0.2
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from http import HTTPStatus
 
@@ -25,8 +25,9 @@ from securecart.drills.holders import Holders, Kept
 from securecart.drills.kills import wait_until_well
 from securecart.drills.timeline import Timeline
 from securecart.engines import Home
-from securecart.errors import DrillFailed, NotRunning
+from securecart.errors import DrillFailed, NotRunning, OperatorError
 from securecart.ops import regions as ops
+from securecart.ops.regions import Step
 from securecart.promises import Report, look
 from securecart.settings import Settings
 
@@ -206,6 +207,14 @@ async def _play(scene: Scene, tell: Tell) -> Outcome:
     await _first_sale(scene, outcome, commanded_at, changing, tell)
     await changing
     outcome.promoted = time.monotonic()
+    async with _let_go_in_any_case(scene):
+        await _afterwards(scene, outcome, told_before, tell)
+    return outcome
+
+
+async def _afterwards(scene: Scene, outcome: Outcome, told_before: set[str], tell: Tell) -> None:
+    """What is left of whom and what, and the return of the lost region."""
+    sides = scene.from_side, scene.to_side
     await _count_the_lost(scene, outcome, told_before)
     await _look_for_holders(scene, outcome, tell)
     await asyncio.sleep(GOES_ON_S)
@@ -219,7 +228,18 @@ async def _play(scene: Scene, tell: Tell) -> Outcome:
     await wait_until_well(scene.home)
     outcome.returned = time.monotonic()
     scene.from_side.client.go_to(scene.from_side.settings.web_url)
-    return outcome
+
+
+@asynccontextmanager
+async def _let_go_in_any_case(scene: Scene) -> AsyncIterator[None]:
+    """Whatever happens, the lost region is not left held: it may come back, and follows."""
+    try:
+        yield
+    except BaseException:
+        if not scene.plan.planned:
+            with suppress(OperatorError):
+                await ops.carry_out(scene.home, Step("let go", scene.from_side.name))
+        raise
 
 
 async def _lose_region(scene: Scene, outcome: Outcome, tell: Tell) -> None:

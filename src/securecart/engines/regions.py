@@ -46,6 +46,7 @@ def second_region(home: Home) -> Settings:
     home.remember({"region": FIRST})
     for secret in SECRETS.values():
         home.secret(f"postgres_{secret}_password")  # the second region's database is a copy, so it has the same
+    home.secret("internal_secret")  # by which the doors of both know the shop's own programs
     there = home.region(SECOND)
     there.prepare()
     handed = {name: value for name, value in home.settings().items() if name not in OWN and not name.endswith("_port")}
