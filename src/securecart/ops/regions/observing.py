@@ -26,7 +26,7 @@ __all__ = ["home_of", "look_at", "observe", "whole_home"]
 
 SQL = statements_of(__package__)
 ANSWER_WITHIN_S = 2.0
-SILENT = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+SILENT = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 
 
 async def observe(home: Home) -> Regions:
