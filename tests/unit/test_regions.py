@@ -15,6 +15,8 @@ from securecart.engines.patroni_yaml import scope_of
 from securecart.engines.regions import second_region
 from securecart.errors import OperatorError
 from securecart.ops.regions import Node, Region, Regions, Step, to_fence, to_move, to_promote, to_return
+from securecart.stores.postgres import NodeState
+from securecart.web.api.health import _lag_of_region
 
 WRITER = Node("patroni-1", "primary", "running", synchronous=False, timeline=1, position=1000, writes=True)
 STANDBY = Node("patroni-2", "replica", "running", streams=True, synchronous=True, position=1000, writes=False)
@@ -140,6 +142,17 @@ def test_the_second_region_is_handed_the_first_ones_settings_but_not_its_address
     assert written[password] == home.settings()[password]  # its database is a copy
     assert written["internal_secret"] == home.settings()["internal_secret"]  # a program may go to either door
     assert home.settings()["region"] == "a"
+
+
+def test_a_region_that_follows_tells_what_would_be_lost_and_one_that_writes_does_not() -> None:
+    def node(name: str, role: str, lag_s: float | None) -> NodeState:
+        return NodeState(name, role, serves=True, lag_bytes=0, lag_seconds=lag_s, replayed_s=lag_s)
+
+    beyond, own = node("127.0.0.1:1", "writer", None), [node("127.0.0.1:2", "replica", 0.4), node("127.0.0.1:3", "replica", 0.1)]
+    url = "postgresql://app:secret@127.0.0.1:2,127.0.0.1:3/securecart"
+    assert _lag_of_region([beyond, *own], url) == 0.1
+    assert _lag_of_region([beyond, node("127.0.0.1:2", "writer", None), own[1]], url) is None
+    assert _lag_of_region([beyond, *own], "") is None
 
 
 def test_a_fence_has_the_nodes_agree_anew_under_another_name(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from urllib.parse import urlsplit
 
 from litestar import Response, get
 from msgspec import Struct
@@ -53,7 +54,9 @@ async def metrics(shop: Shop) -> Response[bytes]:
     counted, seen = await asyncio.gather(asyncio.to_thread(_counted), shop.lookout.look())
     lag = CollectorRegistry()
     lag.register(_Lag(seen or {}))
-    lag.register(_Nodes(shop.database.nodes()))
+    nodes = shop.database.nodes()
+    lag.register(_Nodes(nodes))
+    lag.register(_Region(shop.settings.region, _lag_of_region(nodes, shop.settings.region_postgres_url)))
     return Response(counted + generate_latest(lag), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -105,6 +108,30 @@ class _Nodes(Collector):
             if node.lag_seconds is not None:
                 lag_s.add_metric([node.name, node.role], node.lag_seconds)
         yield from (lag_bytes, lag_s, serves)
+
+
+class _Region(Collector):
+    """What would be lost if the region that writes were lost now, as the region that follows sees it; else nothing."""
+
+    def __init__(self, region: str, lag_s: float | None) -> None:
+        self._region = region
+        self._lag_s = lag_s
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Seconds, by the region that follows."""
+        rpo = GaugeMetricFamily("securecart_region_rpo_seconds", "How far a region is behind the writer.", labels=["region"])
+        if self._lag_s is not None:
+            rpo.add_metric([self._region], self._lag_s)
+        yield rpo
+
+
+def _lag_of_region(nodes: Sequence[NodeState], url: str) -> float | None:
+    """The lag in seconds of the region's least lagging node; None where the region writes itself, or there is only one."""
+    own = set(urlsplit(url).netloc.rpartition("@")[2].split(",")) if url else set()
+    here = [node for node in nodes if node.name in own]
+    if any(node.role == "writer" for node in here):
+        return None
+    return min((node.lag_seconds for node in here if node.lag_seconds is not None), default=None)
 
 
 async def _database(shop: Shop) -> bool:
