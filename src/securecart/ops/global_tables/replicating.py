@@ -28,7 +28,7 @@ from securecart.telemetry import log
 
 __all__ = ["Direction", "Replicator"]
 
-WRITERS = 48
+WRITERS = 128
 IN_WORK_MAX = 4_000
 LOOKS_MAX = 4_000
 POLL_S = 0.05

@@ -48,7 +48,7 @@ class Unlike(Refused):
 class Region:
     """A region's engine: its name, its address and a session of connections."""
 
-    def __init__(self, name: str, url: str, *, connections: int = 64) -> None:
+    def __init__(self, name: str, url: str, *, connections: int = 160) -> None:
         self.name = name
         self.url = url
         self._session = aiohttp.ClientSession(
