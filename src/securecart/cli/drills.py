@@ -170,6 +170,9 @@ def region(
     planned: Annotated[bool, typer.Option("--planned", help="Hand over instead: nothing may be lost.")] = False,
     seed: Annotated[int, typer.Option(help="Decides who buys what; 0: a new one each time.")] = 0,
     shoppers: Annotated[int, typer.Option(min=1, max=64, help="Shoppers in each region at the same time.")] = 8,
+    cut: Annotated[
+        float, typer.Option(min=0.0, help="Cut the link so many seconds before the region dies: so much is lost.")
+    ] = 0.0,
     home: Annotated[
         str | None, typer.Option("--home", help="Drill the shop that runs from this folder, which is changed by it.")
     ] = None,
@@ -182,7 +185,7 @@ def region(
     shoppers go on there, with their sessions and carts. Then the lost region comes back and both have to be equal. Without
     --home it starts a shop in two regions in a folder of its own. Repeated on one home it goes to and fro.
     """
-    plan = drills.RegionPlan(planned, seed or secrets.randbelow(10**6) + 1, shoppers)
+    plan = drills.RegionPlan(planned, seed or secrets.randbelow(10**6) + 1, shoppers, cut)
     say(f"seed {plan.seed}")
     found = _run(
         lambda loaded: drills.drill_region(loaded, plan, tell=say), home=home, keep=keep, profile="regions", web_processes=1

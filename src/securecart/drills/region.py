@@ -25,6 +25,7 @@ from securecart.drills.holders import Holders, Kept
 from securecart.drills.kills import wait_until_well
 from securecart.drills.timeline import Timeline
 from securecart.engines import Home
+from securecart.engines.link import cut_file
 from securecart.errors import DrillFailed, NotRunning, OperatorError
 from securecart.ops import regions as ops
 from securecart.ops.regions import Step
@@ -45,11 +46,15 @@ Tell = Callable[[str], None]
 
 
 class RegionPlan(Struct, frozen=True):
-    """Whether it is `planned`, with how many `shoppers` in each region; `seed` decides who buys what."""
+    """Whether it is `planned`, with how many `shoppers` in each region; `seed` decides who buys what.
+
+    With `cut_s` the link is cut so many seconds before the region dies, and mended when it comes back: that much is lost.
+    """
 
     planned: bool
     seed: int
     shoppers: int = 8
+    cut_s: float = 0.0
 
 
 class RegionVerdict(Struct, frozen=True):
@@ -222,6 +227,7 @@ async def _afterwards(scene: Scene, outcome: Outcome, told_before: set[str], tel
         await side.crowd.close_doors()
         seconds, what = side.crowd.forget_longest_wait()
         tell(f"the longest that a shopper of region {side.name} waited for an answer: {seconds:.1f} s, {what}")
+    cut_file(scene.home).unlink(missing_ok=True)
     outcome.returning = time.monotonic()
     if not scene.plan.planned:
         await regions.rejoin(scene.home, scene.from_side.name, tell)
@@ -236,6 +242,7 @@ async def _let_go_in_any_case(scene: Scene) -> AsyncIterator[None]:
     try:
         yield
     except BaseException:
+        cut_file(scene.home).unlink(missing_ok=True)
         if not scene.plan.planned:
             with suppress(OperatorError):
                 await ops.carry_out(scene.home, Step("let go", scene.from_side.name))
@@ -244,6 +251,10 @@ async def _let_go_in_any_case(scene: Scene) -> AsyncIterator[None]:
 
 async def _lose_region(scene: Scene, outcome: Outcome, tell: Tell) -> None:
     """Kill every process of the region at once. Its shoppers go to the other region's door, with what was in their hands."""
+    if scene.plan.cut_s:
+        cut_file(scene.home).touch()
+        tell(f"the link is cut, {scene.plan.cut_s:.1f} s before region {scene.from_side.name} dies")
+        await asyncio.sleep(scene.plan.cut_s)
     down = await ops.bring_down(scene.home, scene.from_side.name)
     outcome.struck = time.monotonic() - (datetime.now(UTC) - down.at).total_seconds()
     tell(f"region {scene.from_side.name} is dead: kill -9 of its {len(down.labels)} engines")
