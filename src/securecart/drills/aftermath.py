@@ -16,7 +16,7 @@ from securecart.errors import DrillFailed, StoreAway
 from securecart.promises import Report, Told, check
 from securecart.stores.postgres import one, statements_of
 
-__all__ = ["BACK_WITHIN_S", "first_of", "patiently", "take_stock"]
+__all__ = ["BACK_WITHIN_S", "LOOK_AGAIN_S", "first_of", "patiently", "take_stock"]
 
 T = TypeVar("T")
 

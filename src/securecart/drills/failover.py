@@ -12,9 +12,10 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from securecart import settings
 from securecart.app import open_shop
 from securecart.demo.client import Heard, connect
-from securecart.drills.aftermath import first_of, take_stock
+from securecart.drills.aftermath import LOOK_AGAIN_S, first_of, take_stock
 from securecart.drills.chart import Chart, Event
 from securecart.drills.crowd import Crowd
 from securecart.drills.deeds import DEEDS, Mode, Victim, ZombieSessions
@@ -25,6 +26,7 @@ from securecart.drills.timeline import Timeline
 from securecart.drills.witness import Witness, nodes_of
 from securecart.engines import Home
 from securecart.errors import BadInput, DrillFailed, NotRunning
+from securecart.ops import cluster
 from securecart.promises import Report
 from securecart.settings import Settings
 
@@ -157,6 +159,8 @@ async def _play(scene: Scene, tell: Callable[[str], None]) -> Moments:
     """A calm while, the deed, and everything after it until all nodes are well; whatever was done is undone in any case."""
     witness, deed = scene.witness, DEEDS[scene.plan.mode]
     await wait_until_well(scene.home)
+    if len(scene.victims) > 1:
+        await _wait_for_a_successor(scene.home)
     await witness.wait_until(witness.all_well, within_s=WELL_WITHIN_S, what="all nodes well before the deed")
     leader = witness.leader()
     assert leader is not None, "one leads where all are well"
@@ -188,6 +192,16 @@ async def _play(scene: Scene, tell: Callable[[str], None]) -> Moments:
     await wait_until_well(scene.home)  # only now: to look at every process takes long, and the readers are of this process
     acknowledged = await zombies.acknowledged() if scene.plan.mode == "freeze" else None
     return Moments(began, struck, undone, led_at, follows, closed, leader, new_leader, acknowledged)
+
+
+async def _wait_for_a_successor(home: Home) -> None:
+    """Return once the cluster has agreed on who would take over: a moment after a standby begins to confirm commits."""
+    team = cluster.Cluster.of(settings.load(str(home.path)))
+    deadline = time.monotonic() + WELL_WITHIN_S
+    while not (await cluster.observe(team)).healthy:
+        if time.monotonic() > deadline:
+            raise DrillFailed(why=f"no standby was agreed on within {WELL_WITHIN_S:.0f} s; see `securecart cluster status`")
+        await asyncio.sleep(LOOK_AGAIN_S)
 
 
 async def _sold_again(scene: Scene, struck: float) -> tuple[str, float]:
