@@ -199,6 +199,9 @@ def _show(seen: Regions) -> None:
     else:
         for row in rows:
             out.print("  ".join(part for part in row if part), soft_wrap=True, markup=False)
+    for region in seen.regions:
+        if region.fenced and region.answers:
+            say(f"region {region.name} is back and follows; finish its return with `securecart region rejoin {region.name}`")
     if seen.link_cut:
         say("the link between them is cut: mend it with `securecart region mend`")
 
