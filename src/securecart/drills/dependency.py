@@ -217,8 +217,8 @@ async def _begun(scene: Scene) -> list[str]:
     emails = [email_of(household) for household in SLOW_BUYERS]
     deadline, some_since = time.monotonic() + BEGUN_WITHIN_S, float("inf")
     while True:
-        async with scene.shop.database.read() as read:
-            numbers = [row["number"] for row in await read.fetch(SQL["pending_of"], emails)]
+        async with scene.shop.database.fresh() as fresh:
+            numbers = [row["number"] for row in await fresh.fetch(SQL["pending_of"], emails)]
         now = time.monotonic()
         some_since = min(some_since, now) if numbers else some_since
         if len(numbers) == len(SLOW_BUYERS) or (numbers and now > some_since + ALL_BEGUN_WITHIN_S):
@@ -229,8 +229,8 @@ async def _begun(scene: Scene) -> list[str]:
 
 
 async def _still_pending(scene: Scene, numbers: list[str]) -> int:
-    async with scene.shop.database.read() as read:
-        return int(await read.fetchval(SQL["still_pending"], numbers))
+    async with scene.shop.database.fresh() as fresh:
+        return int(await fresh.fetchval(SQL["still_pending"], numbers))
 
 
 async def _sold_again(sale: Awaitable[None]) -> None:
