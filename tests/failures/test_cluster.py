@@ -85,7 +85,7 @@ async def everywhere(nodes: Nodes, *notes: str) -> None:
 async def test_status_tells_each_nodes_part_and_how_far_it_is_behind(nodes: Nodes) -> None:
     await nodes.all_well()
     seen = json.loads((await run("cluster", "status", "--json", home=nodes.home.path)).stdout)
-    assert sorted(node["role"] for node in seen["nodes"]) == ["reader", "synchronous", "writer"]
+    assert sorted(node["role"] for node in seen["nodes"]) == ["synchronous", "synchronous", "writer"]
     assert {node["name"] for node in seen["nodes"]} == {"patroni-1", "patroni-2", "patroni-3"}
     for node in seen["nodes"]:
         assert node["serves"], node
@@ -100,7 +100,7 @@ async def test_status_of_the_home_shows_the_nodes_with_their_part_and_memory(nod
     await nodes.all_well()
     seen = json.loads((await run("status", "--json", home=nodes.home.path)).stdout)
     parts = sorted(engine["role"].partition(",")[0] for engine in seen["engines"])
-    assert parts == ["reader", "synchronous standby", "writer"]
+    assert parts == ["synchronous standby", "synchronous standby", "writer"]
     for engine in seen["engines"]:
         assert engine["healthy"], engine
         assert engine["memory"] > 30_000_000, "PostgreSQL counts beside its Patroni"
@@ -160,19 +160,22 @@ async def test_a_cluster_whose_processes_are_elsewhere_switches_over_by_patronis
     before = await nodes.writer()
     (tmp_path / "run").mkdir()
     elsewhere = Cluster(nodes.cluster.urls, nodes.cluster.key, Home(tmp_path))
-    said = [sentence async for sentence in cluster.carry_out(elsewhere, cluster.switchover(await cluster.observe(elsewhere)))]
+    seen = await cluster.observe(elsewhere)
+    chosen = next(node.name for node in seen.nodes if node.name != before)
+    said = [sentence async for sentence in cluster.carry_out(elsewhere, cluster.switchover(seen, chosen))]
     assert said[0].startswith(f"{before} handed over")
-    assert await nodes.writer() != before
+    assert await nodes.writer() == chosen
     await nodes.all_well()
 
 
 async def test_commands_refuse_with_a_sentence_that_says_what_to_do(nodes: Nodes, shop_home: Path, tmp_path: Path) -> None:
     seen = await nodes.all_well()
-    reader = next(node.name for node in seen.nodes if node.role == "reader")
-    home = nodes.home.path
-    assert "does not confirm commits" in (await run("cluster", "switchover", "--to", reader, home=home, expect=1)).stderr
-    assert "`securecart cluster switchover`" in (await run("cluster", "failover", "--to", reader, home=home, expect=1)).stderr
-    assert "nothing to do" in (await run("cluster", "rejoin", reader, home=home, expect=1)).stderr
+    assert seen.writer is not None
+    writer, home = seen.writer.name, nodes.home.path
+    standby = next(node.name for node in seen.nodes if node.name != writer)
+    assert "is the writer already" in (await run("cluster", "switchover", "--to", writer, home=home, expect=1)).stderr
+    assert "`securecart cluster switchover`" in (await run("cluster", "failover", "--to", standby, home=home, expect=1)).stderr
+    assert "nothing to do" in (await run("cluster", "rejoin", standby, home=home, expect=1)).stderr
     assert "There is no node nobody" in (await run("cluster", "rejoin", "nobody", home=home, expect=1)).stderr
     assert "securecart up --profile ha" in (await run("cluster", "status", home=shop_home, expect=1)).stderr
     assert "securecart up" in (await run("cluster", "status", home=tmp_path / "none", expect=1)).stderr

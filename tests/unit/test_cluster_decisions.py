@@ -10,8 +10,8 @@ from securecart.ops.cluster import Node, Snapshot, Step, failover, rejoin, switc
 from securecart.ops.cluster.model import AwaitConfirmed, AwaitFollowing, AwaitWriter, HandOver, Rebuild, Release, TakeOver
 
 WRITER = Node("patroni-1", "http://1", role="writer", serves=True, state="running", timeline=3)
-STANDBY = Node("patroni-2", "http://2", role="synchronous", serves=True, state="streaming", timeline=3, behind_bytes=0)
-READER = Node("patroni-3", "http://3", role="reader", serves=True, state="streaming", timeline=3, behind_bytes=4711)
+STANDBY = Node("patroni-2", "http://2", role="synchronous", serves=True, state="streaming", timeline=3, behind_bytes=0, has=9000)
+READER = Node("patroni-3", "http://3", role="reader", serves=True, state="streaming", timeline=3, behind_bytes=4711, has=4289)
 WELL = Snapshot((WRITER, STANDBY, READER))
 
 
@@ -37,14 +37,21 @@ def test_a_well_cluster_is_well_and_one_that_cannot_confirm_is_not() -> None:
 
 
 def test_the_writer_hands_over_to_the_node_that_confirms_commits() -> None:
-    expected: list[Step] = [
-        HandOver("patroni-1", "patroni-2"),
-        AwaitWriter("patroni-2"),
-        AwaitConfirmed(),
-        AwaitFollowing("patroni-1"),
-    ]
-    assert switchover(WELL) == expected
-    assert switchover(WELL, "patroni-2") == expected
+    for candidate in (None, "patroni-2"):
+        expected: list[Step] = [
+            HandOver("patroni-1", candidate),
+            AwaitWriter(candidate),
+            AwaitConfirmed(),
+            AwaitFollowing("patroni-1"),
+        ]
+        assert switchover(WELL, candidate) == expected
+
+
+def test_of_two_that_confirm_commits_the_one_that_has_more_counts() -> None:
+    both = with_(msgspec.structs.replace(READER, role="synchronous", has=9001))
+    assert both.synchronous == both.node("patroni-3")
+    assert both.healthy
+    assert switchover(both, "patroni-2")[0] == HandOver("patroni-1", "patroni-2")
 
 
 def test_no_hand_over_to_the_reader_which_may_miss_commits() -> None:
@@ -84,14 +91,17 @@ def test_no_failover_while_the_writer_is_well() -> None:
     assert "cluster switchover" in refused(lambda: failover(WELL, "patroni-2"))
 
 
-def test_the_standby_that_confirmed_takes_over_without_a_word_about_loss() -> None:
-    assert failover(with_(gone(WRITER))) == [TakeOver("patroni-2"), AwaitWriter("patroni-2"), AwaitConfirmed()]
+def test_of_two_nodes_that_are_left_the_furthest_takes_over_without_a_word_about_loss() -> None:
+    seen = with_(gone(WRITER))
+    assert failover(seen) == [TakeOver("patroni-2"), AwaitWriter("patroni-2"), AwaitConfirmed()]
+    assert "has less than patroni-2" in refused(lambda: failover(seen, "patroni-3"))
+    assert failover(seen, "patroni-3", accept_loss=True)[0] == TakeOver("patroni-3")
 
 
-def test_the_reader_takes_over_only_when_loss_is_accepted() -> None:
+def test_a_node_takes_over_alone_only_when_loss_is_accepted() -> None:
     stopped = msgspec.structs.replace(WRITER, serves=False, role="reader", state="stopped")
     seen = Snapshot((stopped, gone(STANDBY), READER))
-    assert "name the node" in refused(lambda: failover(seen))
+    assert "--accept-loss" in refused(lambda: failover(seen))
     assert "--accept-loss" in refused(lambda: failover(seen, "patroni-3"))
     assert failover(seen, "patroni-3", accept_loss=True)[0] == TakeOver("patroni-3")
     assert "cannot take over: its state is: stopped" in refused(lambda: failover(seen, "patroni-1", accept_loss=True))

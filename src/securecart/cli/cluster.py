@@ -44,8 +44,8 @@ class Report(Struct, frozen=True):
 def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Show each node: its part, whether it serves, its timeline, how far it is behind; exit code 1 unless all is well.
 
-    [bold]writer[/bold] takes every write; [bold]synchronous[/bold] confirms each commit before it is acknowledged, and is the
-    one that takes over; [bold]reader[/bold] follows at its own pace. A held node stays down until it rejoins.
+    [bold]writer[/bold] takes every write; of the [bold]synchronous[/bold] ones the first to have a commit confirms it, and only
+    then it is acknowledged; a [bold]reader[/bold] follows and confirms nothing. A held node stays down until it rejoins.
     """
     seen = asyncio.run(ops.observe(_cluster(home)))
     if as_json:
@@ -60,7 +60,8 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
 def switchover(to: ToOption = None, home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Hand the writer's part over, planned: before maintenance, or to move it back. Nothing is lost; writes wait a moment.
 
-    Only the node that confirms commits can take over, because it misses none. The old writer follows the new one.
+    Only a node that confirms commits can take over, and only once it has all of them; without --to whichever is first, which is
+    about two seconds faster. The old writer follows the new one.
     """
     _do(home, lambda seen: ops.switchover(seen, to), as_json=as_json)
 
@@ -76,9 +77,9 @@ def failover(
 ) -> None:
     """Have a node take over where there is no writer and none comes by itself. You will rarely need it.
 
-    After a crash the synchronous standby takes over without hands: within seconds when PostgreSQL died, within its lease of 20
-    seconds when the whole node did. This command is for what is left: the writer and its synchronous standby are both lost.
-    The reader may miss orders that customers were told of, so it takes over only with [bold]--accept-loss[/bold].
+    After a crash the standby that has most takes over without hands: within seconds when PostgreSQL died, within the writer's
+    lease of 20 seconds when the whole node did. This command is for what is left: the cluster is paused, or two of three nodes
+    are lost. A node that may miss orders that customers were told of takes over only with [bold]--accept-loss[/bold].
     """
     _do(home, lambda seen: ops.failover(seen, to, accept_loss=accept_loss), as_json=as_json)
 

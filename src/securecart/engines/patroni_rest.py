@@ -15,7 +15,13 @@ __all__ = ["ACCOUNT", "Answer", "ClusterState", "MemberState", "NodeState", "ask
 
 ACCOUNT = "securecart"  # whom the REST interface lets act, with the home's key
 ANSWER_WITHIN_S = 2.0
-WORDS = {"leader": "writer", "sync_standby": "synchronous standby", "replica": "reader", "standby_leader": "leader of a standby"}
+WORDS = {
+    "leader": "writer",
+    "sync_standby": "synchronous standby",
+    "quorum_standby": "synchronous standby",
+    "replica": "reader",
+    "standby_leader": "leader of a standby",
+}
 
 
 class Wal(Struct, frozen=True):
@@ -40,11 +46,17 @@ class NodeState(Struct, frozen=True):
     server_version: int = 0
     timeline: int | None = None
     replication_state: str = ""
-    synchronous: bool = field(default=False, name="sync_standby")
+    named: bool = field(default=False, name="sync_standby")
+    in_quorum: bool = field(default=False, name="quorum_standby")
     leaderless: bool = field(default=False, name="cluster_unlocked")
     pause: bool = False
     wal: Wal = field(default_factory=Wal, name="xlog")
     patroni: Patroni = field(default_factory=Patroni)
+
+    @property
+    def synchronous(self) -> bool:
+        """Whether the writer takes its word for a commit: the one named for it, or one of several of which one is enough."""
+        return self.named or self.in_quorum
 
     @property
     def serves(self) -> bool:

@@ -71,8 +71,9 @@ class Folders(Struct, frozen=True):
 def dynamic(beyond: Beyond | None = None) -> dict[str, Any]:
     """What all nodes agree on; where there is another region, that they keep its slot.
 
-    A commit is acknowledged when two nodes have it, always (`synchronous_mode_strict`): without a second node there are
-    no writes. A writer whose PostgreSQL crashed hands over at once (`primary_start_timeout` 0).
+    A commit is acknowledged when two nodes have it, always: the writer and whichever of the others is first (`quorum`);
+    without a second node there are no writes (`synchronous_mode_strict`). A writer whose PostgreSQL crashed hands over at
+    once (`primary_start_timeout` 0).
     """
     parameters = {**CONFIGURATION, **REPLICATED}
     parameters.pop("listen_addresses")  # each node's own
@@ -81,7 +82,7 @@ def dynamic(beyond: Beyond | None = None) -> dict[str, Any]:
         "loop_wait": 1,
         "retry_timeout": 3,
         "primary_start_timeout": 0,
-        "synchronous_mode": True,
+        "synchronous_mode": "quorum",
         "synchronous_mode_strict": True,
         "check_timeline": True,
         "postgresql": {"use_pg_rewind": True, "use_slots": True, "parameters": parameters},

@@ -91,21 +91,25 @@ def _node(number: int, url: str, state: rest.NodeState | None, held: frozenset[s
     replayed = state.wal.replayed_location
     behind = max(0, written - replayed) if role != "writer" and written is not None and replayed is not None else None
     doing = state.replication_state or state.state
-    return Node(name, url, role, state.serves, doing, state.timeline, behind, name in held, state.patroni.name or name)
+    has = max(state.wal.location, state.wal.received_location or 0, replayed or 0) or None
+    return Node(name, url, role, state.serves, doing, state.timeline, behind, has, name in held, state.patroni.name or name)
 
 
 async def _hand_over(cluster: Cluster, step: HandOver) -> str:
-    """Stop the writer's PostgreSQL properly: its last record is on the standby then, and Patroni lets that one take over.
+    """Stop the writer's PostgreSQL properly: its last record is on the standbys then, and Patroni lets one take over.
 
-    A node on another machine is asked through Patroni's own /switchover, which takes about two seconds longer: its reader
-    pauses for two seconds before it follows the new writer, and until then no node confirms commits.
+    Where a candidate is named, or the node is on another machine, Patroni is asked for it by its own /switchover. That takes
+    about two seconds longer: its reader pauses for two seconds before it follows the new writer, and until then no node
+    confirms commits.
     """
     began = time.monotonic()
     server = next(iter(await asyncio.to_thread(PatroniNode.beside, cluster.home, step.writer)), None)
-    if server is None:
-        await _demand(
-            cluster, step.writer, "/switchover", {"leader": step.writer, "candidate": step.candidate}, HAND_OVER_WITHIN_S
-        )
+    if server is None or step.candidate is not None:
+        seen = await observe(cluster)
+        body = {"leader": seen.node(step.writer).member}
+        if step.candidate is not None:
+            body["candidate"] = seen.node(step.candidate).member
+        await _demand(cluster, step.writer, "/switchover", body, HAND_OVER_WITHIN_S)
     else:
         await PatroniNode.write_checkpoint(cluster.home, step.writer)  # so that there is little left to write at the end
         began = time.monotonic()
@@ -122,7 +126,7 @@ async def _take_over(cluster: Cluster, step: TakeOver) -> str:
 async def _await_writer(cluster: Cluster, step: AwaitWriter) -> str:
     seen = await _until(cluster, lambda seen: seen.writer is not None, WRITER_WITHIN_S, "no node became the writer")
     assert seen.writer is not None
-    instead = "" if seen.writer.name == step.name else f", not {step.name}"
+    instead = "" if step.name in {None, seen.writer.name} else f", not {step.name}"
     return f"{seen.writer.name} is the writer{instead}, on timeline {seen.writer.timeline}"
 
 
@@ -130,7 +134,7 @@ async def _await_confirmed(cluster: Cluster, step: AwaitConfirmed) -> str:
     del step
     seen = await _until(
         cluster,
-        lambda seen: seen.writer is not None and seen.synchronous is not None and seen.synchronous.serves,
+        lambda seen: seen.writer is not None and seen.synchronous is not None,
         CONFIRMED_WITHIN_S,
         "no standby confirms commits, so nothing is acknowledged",
     )

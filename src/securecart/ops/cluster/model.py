@@ -26,8 +26,9 @@ __all__ = [
 class Node(Struct, frozen=True):
     """One node. `behind_bytes`: what it has not replayed of the writer's log, None when unknown.
 
-    `role`: writer, synchronous (it confirms the writer's commits), reader, standby leader (it follows another region's
-    writer), or empty when the node does not answer. `member` is what Patroni calls it.
+    `role`: writer, synchronous (the writer takes its word for a commit), reader, standby leader (it follows another region's
+    writer), or empty when the node does not answer. `has` is how much of the log is on it, a position in bytes. `member` is
+    what Patroni calls it.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Node(Struct, frozen=True):
     state: str = "no answer"
     timeline: int | None = None
     behind_bytes: int | None = None
+    has: int | None = None
     held: bool = False
     member: str = ""
 
@@ -44,6 +46,11 @@ class Node(Struct, frozen=True):
     def answers(self) -> bool:
         """Whether its Patroni answers."""
         return bool(self.role)
+
+    @property
+    def runs(self) -> bool:
+        """Whether its PostgreSQL does too."""
+        return self.answers and self.state in {"running", "streaming"}
 
 
 class Snapshot(Struct, frozen=True):
@@ -60,8 +67,19 @@ class Snapshot(Struct, frozen=True):
 
     @property
     def synchronous(self) -> Node | None:
-        """The node that confirms commits, and so has every acknowledged one."""
-        return next((node for node in self.nodes if node.role == "synchronous"), None)
+        """Of the nodes whose word the writer takes, the one that is least behind; each commit waits for one of them."""
+        found = [node for node in self.nodes if node.role == "synchronous" and node.serves]
+        return max(found, key=lambda node: node.has or 0, default=None)
+
+    @property
+    def furthest(self) -> Node | None:
+        """Of the nodes that run, the one that has most of the log."""
+        return max((node for node in self.nodes if node.runs), key=lambda node: node.has or 0, default=None)
+
+    @property
+    def nothing_is_missing(self) -> bool:
+        """Whether the furthest node has every acknowledged commit: each is on two nodes, and at most one does not run."""
+        return sum(not node.runs for node in self.nodes) <= 1
 
     @property
     def can_agree(self) -> bool:
@@ -90,10 +108,10 @@ class Snapshot(Struct, frozen=True):
 
 
 class HandOver(Struct, frozen=True, tag=True):
-    """Have the living writer give its part to the candidate."""
+    """Have the living writer give its part to the candidate, or to whichever standby is first where none is named."""
 
     writer: str
-    candidate: str
+    candidate: str | None
 
 
 class TakeOver(Struct, frozen=True, tag=True):
@@ -103,9 +121,9 @@ class TakeOver(Struct, frozen=True, tag=True):
 
 
 class AwaitWriter(Struct, frozen=True, tag=True):
-    """Until this node takes writes."""
+    """Until this node, or another one, takes writes; without a name any will do."""
 
-    name: str
+    name: str | None = None
 
 
 class AwaitConfirmed(Struct, frozen=True, tag=True):
@@ -135,7 +153,7 @@ Step = HandOver | TakeOver | AwaitWriter | AwaitConfirmed | Release | AwaitFollo
 
 
 def switchover(seen: Snapshot, candidate: str | None = None) -> list[Step]:
-    """How the writer hands over to the node that confirms its commits, which therefore misses nothing."""
+    """How the writer hands over to a node that confirms its commits; it stops only when that one has everything."""
     writer = seen.writer
     seen.refuse_a_region_that_follows()
     _must_agree(seen)
@@ -147,7 +165,7 @@ def switchover(seen: Snapshot, candidate: str | None = None) -> list[Step]:
     if candidate == writer.name:
         raise ClusterRefused(problem=f"{candidate} is the writer already.")
     to = seen.synchronous if candidate is None else seen.node(candidate)
-    if to is None or (candidate is None and not to.serves):
+    if to is None:
         raise ClusterRefused(
             problem=f"{writer.name} is the only node that has everything; start another one first: "
             "`securecart cluster status` shows which is down, `securecart cluster rejoin NODE` brings it back."
@@ -160,7 +178,7 @@ def switchover(seen: Snapshot, candidate: str | None = None) -> list[Step]:
             problem=f"{to.name} does not confirm commits and may miss some ({behind} behind at this moment). "
             + (f"{seen.synchronous.name} does: hand over to that one." if seen.synchronous else "No node does; try again soon.")
         )
-    return [HandOver(writer.name, to.name), AwaitWriter(to.name), AwaitConfirmed(), AwaitFollowing(writer.name)]
+    return [HandOver(writer.name, candidate), AwaitWriter(candidate), AwaitConfirmed(), AwaitFollowing(writer.name)]
 
 
 def failover(seen: Snapshot, candidate: str | None = None, *, accept_loss: bool = False) -> list[Step]:
@@ -173,18 +191,22 @@ def failover(seen: Snapshot, candidate: str | None = None, *, accept_loss: bool 
         )
     seen.refuse_a_region_that_follows()
     _must_agree(seen)
-    to = seen.synchronous if candidate is None else seen.node(candidate)
-    if to is None:
-        raise ClusterRefused(
-            problem="No node is known to have every acknowledged commit. Bring the last writer back if you can "
-            "(`securecart cluster rejoin NODE`). To go on without it, name the node that is to take over, with --accept-loss."
-        )
-    if not to.answers or to.state not in {"running", "streaming"}:
+    furthest = seen.furthest
+    to = furthest if candidate is None else seen.node(candidate)
+    if to is None or furthest is None:
+        raise ClusterRefused(problem="No node's PostgreSQL runs. Bring one back with `securecart cluster rejoin NODE`.")
+    if not to.runs:
         raise ClusterRefused(problem=f"{to.name} cannot take over: {_why_not(to)}.")
-    if to.role != "synchronous" and not accept_loss:
+    if not accept_loss and (to.has or 0) < (furthest.has or 0):
         raise ClusterRefused(
-            problem=f"{to.name} did not confirm commits, so orders that customers were told of may be missing there. Bring the "
-            "last writer or its synchronous standby back if you can; to go on without them, repeat with --accept-loss."
+            problem=f"{to.name} has less than {furthest.name}, so orders that customers were told of may be missing there. Name "
+            f"{furthest.name} instead; to go on with less, repeat with --accept-loss."
+        )
+    if not accept_loss and not seen.nothing_is_missing:
+        raise ClusterRefused(
+            problem=f"Each commit is on two nodes, and two do not run, so orders that customers were told of may be missing on "
+            f"{to.name}. Bring one of the others back if you can (`securecart cluster rejoin NODE`); to go on without them, "
+            "repeat with --accept-loss."
         )
     return [TakeOver(to.name), AwaitWriter(to.name), AwaitConfirmed()]
 
