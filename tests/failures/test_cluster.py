@@ -206,16 +206,16 @@ async def test_a_node_with_commits_that_nobody_else_has_is_rewound_and_follows_w
 
 async def test_a_lost_node_stays_away_until_it_rejoins_and_follows_then(nodes: Nodes) -> None:
     seen = await nodes.all_well()
-    reader = next(node.name for node in seen.nodes if node.role == "reader")
-    nodes.lose(reader)
+    standby = next(node.name for node in seen.nodes if node.role != "writer")
+    nodes.lose(standby)
     await write(nodes, "while a node is away")
     status = await run("status", "--json", home=nodes.home.path, expect=1)
-    await nodes.until(lambda seen: not seen.node(reader).answers and seen.node(reader).held, f"{reader} is away")
-    assert any(engine["name"] == reader and not engine["healthy"] for engine in json.loads(status.stdout)["engines"])
-    said = await run("cluster", "rejoin", reader, home=nodes.home.path)
-    assert f"{reader} is let go" in said.stderr
-    assert f"{reader} follows" in said.stderr
-    assert reader not in nodes.home.held()
+    await nodes.until(lambda seen: not seen.node(standby).answers and seen.node(standby).held, f"{standby} is away")
+    assert any(engine["name"] == standby and not engine["healthy"] for engine in json.loads(status.stdout)["engines"])
+    said = await run("cluster", "rejoin", standby, home=nodes.home.path)
+    assert f"{standby} is let go" in said.stderr
+    assert f"{standby} follows" in said.stderr
+    assert standby not in nodes.home.held()
     await everywhere(nodes, "while a node is away")
 
 
@@ -224,15 +224,15 @@ async def test_a_node_whose_data_are_spoilt_is_copied_anew_by_rejoin_which_says_
 ) -> None:
     monkeypatch.setattr(cluster_actions, "FOLLOWING_WITHIN_S", 3.0)
     seen = await nodes.all_well()
-    reader = next(node.name for node in seen.nodes if node.role == "reader")
+    standby = next(node.name for node in seen.nodes if node.role != "writer")
     await write(nodes, "before the data were spoilt")
-    nodes.lose(reader)
-    await nodes.until(lambda seen: not seen.node(reader).answers, f"{reader} is away")
-    await asyncio.to_thread((nodes.data(reader) / "global" / "pg_filenode.map").unlink)
-    steps = cluster.rejoin(await nodes.seen(), reader)
+    nodes.lose(standby)
+    await nodes.until(lambda seen: not seen.node(standby).answers, f"{standby} is away")
+    await asyncio.to_thread((nodes.data(standby) / "global" / "pg_filenode.map").unlink)
+    steps = cluster.rejoin(await nodes.seen(), standby)
     said = [sentence async for sentence in cluster.carry_out(nodes.cluster, steps)]
     assert any("throws its data away and copies them" in sentence for sentence in said), said
-    assert said[-1].startswith(f"{reader} follows")
+    assert said[-1].startswith(f"{standby} follows")
     await everywhere(nodes, "before the data were spoilt")
 
 
