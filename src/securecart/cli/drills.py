@@ -43,6 +43,11 @@ class Outcome(Protocol):
         """Whether every promise was kept."""
 
 
+Home = Annotated[str | None, typer.Option("--home", help="Drill the shop that runs from this folder, which is changed by it.")]
+Keep = Annotated[bool, typer.Option("--keep", help="Keep the drill's own home when a promise broke, and say where.")]
+Seed = Annotated[int, typer.Option(help="Decides who buys what, who reads which page, who dies when; 0: a new one each time.")]
+Shoppers = Annotated[int, typer.Option(min=1, max=256, help="Shoppers at the same time.")]
+
 Held = TypeVar("Held", bound=Outcome)
 Drill = Callable[[Settings], Coroutine[Any, Any, Held]]
 
@@ -61,13 +66,11 @@ def crash(
         list[str] | None,
         typer.Option(help=f"Kill only processes of this kind, several times for several: {', '.join(drills.KINDS)}."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Decides who dies when and who buys what; 0: a new one each time.")] = 0,
-    shoppers: Annotated[int, typer.Option(min=1, max=256, help="Shoppers at the same time.")] = 24,
+    seed: Seed = 0,
+    shoppers: Shoppers = 24,
     seconds: Annotated[float, typer.Option(min=0.0, help="The kill comes at a random moment of so many seconds.")] = 2.0,
-    home: Annotated[
-        str | None, typer.Option("--home", help="Drill the shop that runs from this folder, which is changed by it.")
-    ] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Keep the drill's own home when a promise broke, and say where.")] = False,
+    home: Home = None,
+    keep: Keep = False,
     as_json: JsonOption = False,
 ) -> None:
     """Kill -9 one process after the other under checkout load; exit code 1 when a promise was broken.
@@ -98,13 +101,11 @@ def crash(
 @app.command("failover")
 def failover(
     mode: Annotated[str, typer.Option(help=f"What happens to the node that leads: {', '.join(drills.MODES)}.")] = "crash",
-    seed: Annotated[int, typer.Option(help="Decides who buys what and who reads which page; 0: a new one each time.")] = 0,
-    shoppers: Annotated[int, typer.Option(min=1, max=256, help="Shoppers at the same time.")] = 16,
+    seed: Seed = 0,
+    shoppers: Shoppers = 16,
     picture: Annotated[Path | None, typer.Option(help="Write the chart to this SVG file too.")] = None,
-    home: Annotated[
-        str | None, typer.Option("--home", help="Drill the shop that runs from this folder, which is changed by it.")
-    ] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Keep the drill's own home when a promise broke, and say where.")] = False,
+    home: Home = None,
+    keep: Keep = False,
     as_json: JsonOption = False,
 ) -> None:
     """Take the leading PostgreSQL node away under load; exit code 1 when a promise was broken or a goal missed.
@@ -136,12 +137,10 @@ def failover(
 def dependency(
     kill: Annotated[str, typer.Option(help=f"What dies: {', '.join(drills.HELPERS)}.")],
     away: Annotated[float, typer.Option(min=0.5, help="Seconds that it stays away.")] = 5.0,
-    seed: Annotated[int, typer.Option(help="Decides who buys what and who reads which page; 0: a new one each time.")] = 0,
-    shoppers: Annotated[int, typer.Option(min=1, max=256, help="Shoppers at the same time.")] = 16,
-    home: Annotated[
-        str | None, typer.Option("--home", help="Drill the shop that runs from this folder, which is changed by it.")
-    ] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Keep the drill's own home when a promise broke, and say where.")] = False,
+    seed: Seed = 0,
+    shoppers: Shoppers = 16,
+    home: Home = None,
+    keep: Keep = False,
     as_json: JsonOption = False,
 ) -> None:
     """Take a helper away under load and let it back; exit code 1 when a promise broke or somebody was hurt needlessly.
@@ -168,15 +167,13 @@ def dependency(
 @app.command("region")
 def region(
     planned: Annotated[bool, typer.Option("--planned", help="Hand over instead: nothing may be lost.")] = False,
-    seed: Annotated[int, typer.Option(help="Decides who buys what; 0: a new one each time.")] = 0,
+    seed: Seed = 0,
     shoppers: Annotated[int, typer.Option(min=1, max=64, help="Shoppers in each region at the same time.")] = 8,
     cut: Annotated[
         float, typer.Option(min=0.0, help="Cut the link so many seconds before the region dies: so much is lost.")
     ] = 0.0,
-    home: Annotated[
-        str | None, typer.Option("--home", help="Drill the shop that runs from this folder, which is changed by it.")
-    ] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Keep the drill's own home when a promise broke, and say where.")] = False,
+    home: Home = None,
+    keep: Keep = False,
     as_json: JsonOption = False,
 ) -> None:
     """Lose the region that takes the writes, under load in both regions; exit code 1 when a promise broke or a goal was missed.
