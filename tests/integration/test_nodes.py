@@ -16,7 +16,7 @@ from securecart.patience import POSTGRES
 from securecart.stores.postgres import NEWEST, Database, connect
 from securecart.stores.postgres import database as store
 from securecart.stores.postgres.node import addresses_of
-from tests.replicas import Cluster, Server, a_cluster, until
+from tests.replicas import DEADLINE_S, Cluster, Server, a_cluster, until
 
 WHERE = "SELECT inet_server_port()"
 
@@ -205,7 +205,7 @@ async def test_a_frozen_replica_is_passed_over(shared: Cluster) -> None:
         await database.close()
 
 
-async def test_it_opens_with_any_node_down_but_the_writer(cluster: Cluster) -> None:
+async def test_it_opens_with_any_node_down_and_writes_once_there_is_a_writer(cluster: Cluster) -> None:
     away, other = cluster.replicas
     await away.kill()
     database = await opened(cluster, readers=1)
@@ -216,6 +216,21 @@ async def test_it_opens_with_any_node_down_but_the_writer(cluster: Cluster) -> N
     finally:
         await database.close()
     await cluster.primary.kill()
+    database = await connect(cluster.url(), patience_s=0.3)
+    try:
+        with pytest.raises(StoreAway):
+            async with database.fresh():
+                pass
+        await other.ask("SELECT pg_promote()")
+        async with database.fresh(within_s=DEADLINE_S) as fresh:
+            assert await fresh.fetchval("SELECT NOT pg_is_in_recovery()")
+    finally:
+        await database.close()
+
+
+async def test_it_does_not_open_with_every_node_down(cluster: Cluster) -> None:
+    for server in (*cluster.replicas, cluster.primary):
+        await server.kill()
     with pytest.raises(StoreAway):
         await connect(cluster.url(), patience_s=0.3)
 

@@ -13,6 +13,7 @@ import asyncpg
 import msgspec
 from msgspec import Struct
 
+from securecart.errors import StoreAway
 from securecart.grouping import Grouped
 from securecart.patience import POSTGRES, WEB_READS
 from securecart.stores.postgres.choosing import NEWEST, NOWHERE, Position, Seen, View
@@ -218,18 +219,24 @@ async def connect(
     """Open the database that a URL names, on one host or several; at most `pool_size` connections to each.
 
     A replica more than `lag_seconds` behind serves nobody; a writer is waited for `patience_s`. With `confirmed` a second
-    node confirms each commit before it is acknowledged. `StoreAway` when the server, or among several the writer, cannot
-    be reached; the other nodes may come later.
+    node confirms each commit before it is acknowledged. `StoreAway` when no node can be reached; others, and the writer
+    among them, may come later.
     """
     nodes = [Node(one, pool_size=pool_size) for one in addresses_of(url)]
     if len(nodes) == 1:
         with telling():
             await nodes[0].open(least=1)
         return Database(nodes)
-    database = Database(nodes, Watch(nodes, limit_s=lag_seconds, confirmed=confirmed), patience_s=patience_s)
+    watch = Watch(nodes, limit_s=lag_seconds, confirmed=confirmed)
+    database = Database(nodes, watch, patience_s=patience_s)
     try:
         async with database.fresh():
             return database
+    except StoreAway:
+        if any(watch.seen):  # a process that is started while nobody writes is there when somebody does
+            return database
+        await database.close()
+        raise
     except BaseException:
         await database.close()
         raise
