@@ -16,6 +16,8 @@ from securecart.stores.postgres.log.model import Standing
 __all__ = ["Lookout"]
 
 FRESH_S = 0.5
+# longer than any answer takes; a page must not hang on a writer that is frozen and not yet found out
+WITHIN_S = 0.25
 STALE_S = 5.0
 
 
@@ -36,9 +38,9 @@ class Lookout:
         return self._seen if age <= STALE_S else None
 
     async def look(self) -> dict[str, Standing] | None:
-        """Standings at most half a second old, None when the database does not tell."""
+        """Standings at most half a second old, None when the database does not tell within a quarter of a second."""
         if time.monotonic() - self._at > FRESH_S:
-            await asyncio.shield(self._begin())
+            await asyncio.wait([self._begin()], timeout=WITHIN_S)  # which leaves the looking as it is
         return self._seen if time.monotonic() - self._at <= FRESH_S else None
 
     def close(self) -> None:
