@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
@@ -13,13 +13,14 @@ from msgspec import Struct
 
 from securecart import engines, payments, readers
 from securecart import settings as settings_table
-from securecart.app import open_shop
+from securecart.app import Shop, open_shop
 from securecart.engines import Home
 from securecart.engines.replicator import replicator_plan
-from securecart.errors import BadInput, OperatorError
+from securecart.errors import BadInput, OperatorError, StoreAway
 from securecart.ops import global_tables
 from securecart.ops import regions as ops
 from securecart.ops.regions import Regions, Step
+from securecart.patience import READER_ANEW, repeat
 from securecart.promises import read_book
 from securecart.replicator import shared_tables
 from securecart.settings import Settings
@@ -83,9 +84,13 @@ async def rejoin(home: Home, name: str, tell: Tell) -> None:
 async def take_up(home: Home, name: str, which: Sequence[str], tell: Tell) -> None:
     """Make the work of these readers of a region anew."""
     async with open_shop(_settings(home, name)) as shop:
-        done = await asyncio.gather(*(readers.rebuild(shop.stores, reader, lambda _: None) for reader in which))
+        done = await asyncio.gather(*(repeat(READER_ANEW, StoreAway, _anew(shop, reader)) for reader in which))
     for reader, count in zip(which, done, strict=True):
         tell(f"Region {name}: the reader {reader} has made its work anew, {count:,} written.")
+
+
+def _anew(shop: Shop, reader: str) -> Callable[[], Awaitable[int]]:
+    return lambda: readers.rebuild(shop.stores, reader, lambda _: None)
 
 
 async def compare(home: Home) -> Equality:
