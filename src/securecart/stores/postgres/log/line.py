@@ -7,15 +7,16 @@ connection is a lost turn, and `lost` says so at once.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import asyncpg
 
-from securecart.errors import StoreAway
+from securecart.errors import StoreAway, StoreBusy
 from securecart.stores.postgres.database import Database
-from securecart.stores.postgres.node import AWAY
+from securecart.stores.postgres.node import AWAY, BUSY
 from securecart.stores.postgres.statements import statements_of
 
 __all__ = ["Line", "open_line"]
@@ -53,8 +54,16 @@ class Line:
 
     async def wait_for_turn(self, name: str, *, seconds: float) -> None:
         """Wait until the reader is ours to run; `StoreAway` when whoever has it keeps it for so long."""
-        await self._ask(SQL["wait_for_turn"], name, seconds=seconds)
-        self._ours.add(name)
+        until = time.monotonic() + seconds
+        while True:
+            try:
+                await self._ask(SQL["wait_for_turn"], name, seconds=seconds)
+            except StoreBusy:  # the server lets nobody wait for a lock for longer than its own limit, and that is shorter
+                if time.monotonic() >= until:
+                    raise
+            else:
+                self._ours.add(name)
+                return
 
     async def offer_turn(self, name: str) -> bool:
         """Give the reader to whoever waits for it; True when nobody does and it stays ours."""
@@ -78,6 +87,8 @@ class Line:
                 return await self._connection.fetchval(statement, name, timeout=seconds)
             except AWAY as error:
                 raise StoreAway(store="orders database", retry_after=2) from error
+            except BUSY as error:
+                raise StoreBusy(store="orders database", retry_after=1) from error
 
 
 @asynccontextmanager
