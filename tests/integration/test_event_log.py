@@ -13,6 +13,7 @@ import asyncpg
 import msgspec
 import pytest
 
+from securecart.errors import StoreBusy
 from securecart.events import OrderWaits, StockChanged
 from securecart.settings import Settings
 from securecart.stores.postgres import Database, connect, log
@@ -195,6 +196,24 @@ async def test_one_line_at_a_time_has_a_readers_turn(database: Database) -> None
         assert not await first.take_turn(name)
     async with log.open_line(database) as third:
         await until(lambda: third.take_turn(name))  # the second's turn ended with its line
+
+
+async def test_a_turn_is_waited_for_longer_than_the_server_lets_anybody_wait_for_a_lock(database: Database) -> None:
+    name = f"turn-{secrets.token_hex(4)}"
+    async with log.open_line(database) as first, log.open_line(database) as second:
+        assert await first.take_turn(name)
+        await second._connection.execute("SET lock_timeout = '50ms'")
+        with pytest.raises(StoreBusy):
+            await second.wait_for_turn(name, seconds=0.2)
+        waiting = asyncio.create_task(second.wait_for_turn(name, seconds=SOON_S))
+        done, _ = await asyncio.wait([waiting], timeout=0.3)
+        assert not done, "the server has given up several times meanwhile"
+
+        async def given_away() -> bool:
+            return not await first.offer_turn(name)
+
+        await until(given_away)
+        await waiting
 
 
 async def test_a_line_hears_what_is_published_and_knows_when_it_is_lost(database: Database) -> None:
