@@ -275,7 +275,7 @@ async def test_a_day_that_nobody_made_keeps_its_rows_all_the_same(database: Data
         await tx.execute("DELETE FROM event WHERE at = $1", far)
 
 
-@pytest.mark.parametrize(("name", "arguments"), [("read_batch", [1, 1, 500]), ("standings", []), ("newest_place", [])])
+@pytest.mark.parametrize(("name", "arguments"), [("read_batch", [1, 1, 50]), ("standings", []), ("newest_place", [])])
 async def test_the_log_is_read_by_its_index_however_long_it_is(database: Database, name: str, arguments: list[int]) -> None:
     with suppress(UndoneError):
         async with database.transaction() as tx:
@@ -287,7 +287,7 @@ async def test_the_log_is_read_by_its_index_however_long_it_is(database: Databas
             seen = [node["Node Type"] for node in nodes(msgspec.json.decode(plan)) if node.get("Relation Name") == today]
             raise UndoneError
     assert seen
-    assert not [kind for kind in seen if "Seq Scan" in kind]
+    assert not [kind for kind in seen if "Seq Scan" in kind], plan
 
 
 def nodes(plan: object) -> list[dict[str, Any]]:

@@ -8,10 +8,11 @@ INSERT INTO reader (name) SELECT name FROM unnest($1::text[]) AS given (name) ON
 
 -- name: read_batch
 -- At most $3 rows behind the place ($1, $2), in order; none that an unfinished transaction could still get in front of.
+-- Ordered by the column, not by the number that is made of it, which no index has in order.
 SELECT xid::text::bigint AS xid, id, at, body::text AS body
 FROM event
 WHERE (xid, id) > ($1::bigint::text::xid8, $2::bigint) AND xid < pg_snapshot_xmin(pg_current_snapshot())
-ORDER BY xid, id
+ORDER BY event.xid, event.id
 LIMIT $3;
 
 -- name: find_place
