@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import pytest
 
 from securecart.stores.postgres.choosing import (
     NEWEST,
@@ -16,6 +17,7 @@ from securecart.stores.postgres.choosing import (
     choose,
     eligible,
     eligible_without_writer,
+    follows,
     writer_of,
 )
 
@@ -158,3 +160,34 @@ def test_a_second_node_that_is_missing_may_have_been_the_one_that_confirmed() ->
 def test_as_long_as_somebody_writes_positions_count_as_they_are() -> None:
     assert without_writer(primary(1_030), replica(1_000), replica(1_000), after=1_020) == []
     assert without_writer(primary(1_030), replica(1_020), replica(1_000), after=1_020) == [1]
+
+
+def receiving(receiver: int) -> Seen:
+    """A replica whose log is received by this process."""
+    return Seen(True, 0, 500, None, None, 1.0, 1.0, 500, receiver)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "already", "expected"),
+    [
+        (receiving(7), receiving(7), False, True),
+        (receiving(7), receiving(8), False, False),  # each attempt is refused and begins anew
+        (receiving(0), receiving(0), False, False),
+        (None, receiving(7), False, False),
+        (receiving(7), receiving(0), True, True),  # it did follow, and nothing came in between
+        (receiving(7), None, True, False),
+        (receiving(7), primary(500), True, False),
+        (None, replica(500), False, True),  # a node of Aurora receives no log, and shares its storage
+    ],
+)
+def test_who_follows_receives_the_log_by_one_process(
+    before: Seen | None, now: Seen | None, *, already: bool, expected: bool
+) -> None:
+    assert follows(before, now, already=already) is expected
+
+
+def test_an_old_writer_that_has_other_log_reads_nothing_however_far_it_is() -> None:
+    history = past((860, 1.0), (900, 1.1))
+    seen = [primary(900, timeline=2), replica(880), replica(870)]
+    assert choose(seen, 0, history, limit_s=2.0, following=[False, True, False]).readers == (1,)
+    assert choose(seen, None, history, limit_s=2.0, following=[False, True, False]).readers == (1, 2), "with no writer all serve"

@@ -22,6 +22,7 @@ __all__ = [
     "choose",
     "eligible",
     "eligible_without_writer",
+    "follows",
     "writer_of",
 ]
 
@@ -35,6 +36,7 @@ HISTORY_LOOKS = 2_400  # ten minutes of four a second
 BACK_WITHIN = 0.5
 # Readers whose lags differ by less than the watch can tell apart are equally good.
 ALIKE_S = 0.5
+UNTOLD = -1
 
 
 class Seen(Struct, frozen=True):
@@ -42,6 +44,7 @@ class Seen(Struct, frozen=True):
 
     `position` is None where the node cannot tell. `replayed_s` is the age of the last commit that a replica replayed,
     `lag_s` its lag where it knows that itself (Aurora), `received` how far it has the writer's log, replayed or not.
+    `receiver` is the process that receives the log: 0 for none, `UNTOLD` where nobody may ask or there never is one.
     """
 
     in_recovery: bool
@@ -52,6 +55,7 @@ class Seen(Struct, frozen=True):
     asked_at: float
     at: float
     received: int | None = None
+    receiver: int = UNTOLD
 
 
 class Lag(Struct, frozen=True):
@@ -112,15 +116,40 @@ def writer_of(seen: Sequence[Seen | None], *, since: int = 0) -> int | None:
     return max(writers, key=lambda i: _timeline(seen[i])) if writers else None
 
 
+def follows(before: Seen | None, now: Seen | None, *, already: bool) -> bool:
+    """Whether a node goes the way of those it receives the log from, given two looks in a row and what held at the first.
+
+    Positions alone do not tell: a writer that was frozen has written what nobody else has, and once the next writer is past
+    that place, the old one looks like a replica that has it all. But it receives nothing: each attempt is refused and takes
+    a process of its own. So one that receives is seen twice with the same process.
+    """
+    if now is None or not now.in_recovery:
+        return False
+    if now.receiver == UNTOLD:
+        return True
+    return already or (before is not None and 0 < before.receiver == now.receiver)
+
+
 def choose(
-    seen: Sequence[Seen | None], writer: int | None, history: History, *, limit_s: float, serving: Sequence[int] = ()
+    seen: Sequence[Seen | None],
+    writer: int | None,
+    history: History,
+    *,
+    limit_s: float,
+    serving: Sequence[int] = (),
+    following: Sequence[bool] | None = None,
 ) -> View:
-    """Who reads, given who writes. A node that is None did not answer; `serving` read until now; `limit_s` is the most lag."""
+    """Who reads, given who writes. A node that is None did not answer; `serving` read until now; `limit_s` is the most lag.
+
+    Where there is a writer, only those read that are `following`.
+    """
     lags = tuple(_lag(one, seen[writer] if writer is not None else None, history) for one in seen)
     readers = []
     for i, one in enumerate(seen):
         lag = lags[i]
-        if one is None or lag is None or (writer is not None and _is_astray(one, seen[writer])):
+        if one is None or lag is None:
+            continue
+        if writer is not None and (_is_astray(one, seen[writer]) or (following is not None and not following[i])):
             continue
         if lag.seconds is None or lag.seconds <= (limit_s if i in serving else limit_s * BACK_WITHIN):
             readers.append(i)

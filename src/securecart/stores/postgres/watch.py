@@ -24,6 +24,7 @@ from securecart.stores.postgres.choosing import (
     choose,
     eligible,
     eligible_without_writer,
+    follows,
     writer_of,
 )
 from securecart.stores.postgres.node import AWAY, CANNOT_TELL, SERVER_SETTINGS, Node
@@ -59,6 +60,7 @@ class Watch:
         self.nodes: Sequence[Node] = nodes
         self.view = View(lags=(None,) * len(nodes))
         self.seen: list[Seen | None] = [None] * len(nodes)
+        self._following = [False] * len(nodes)
         self._limit_s = limit_s
         self._history = History()
         self._writes = asyncio.Event()
@@ -117,16 +119,21 @@ class Watch:
 
     def _note(self, index: int, seen: Seen | None) -> None:
         """Take in what was seen of a node, and decide anew who does what."""
+        self._following[index] = follows(self.seen[index], seen, already=self._following[index])
         self.seen[index] = seen
         writer = writer_of(self.seen, since=self._timeline)
         if writer is not None and writer != self._last_writer:
             self._history.begin_anew()
+            if self._last_writer is not None:  # who followed the old one has to show that it follows this one
+                self._following = [False] * len(self.nodes)
         if seen is not None and seen.position is not None and index == writer:
             self._history.note(seen.position, seen.asked_at)
         if seen is not None and index == writer:
             self._timeline = seen.timeline
         before = self.view
-        self.view = choose(self.seen, writer, self._history, limit_s=self._limit_s, serving=before.readers)
+        self.view = choose(
+            self.seen, writer, self._history, limit_s=self._limit_s, serving=before.readers, following=self._following
+        )
         if writer is None:
             if before.writer is not None:
                 log.warning("no node of the orders database writes")
