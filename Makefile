@@ -21,8 +21,8 @@ up: setup ## Start the engines and the shop, filled with the demo catalogue the 
 down: setup ## Stop everything; the data is kept
 	$(BIN)/securecart down
 
-test: setup browser etcd lint ## Lint, check types and imports, run every test (two files at a time: many tests wait)
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: setup browser etcd lint ## Lint, check types and imports, run every test
+	$(BIN)/pytest
 
 lint: setup ## Ruff, mypy and import-linter
 	$(BIN)/ruff check

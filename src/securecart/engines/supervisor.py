@@ -207,14 +207,14 @@ class Supervisor:
             deaths.popleft()  # what ran well for a minute starts again without a pause
         self._write_down()
         if len(deaths) == DEATHS_MAX:
-            self._report(
-                Step(engine.title, f"died {DEATHS_MAX} times within a minute and stays down; see {engine.log}", done=True)
-            )
             await engine.stop()
             engine.home.hold(engine.label)
             self._left_down.add(engine.title)
             deaths.clear()
             self._write_down()
+            self._report(
+                Step(engine.title, f"died {DEATHS_MAX} times within a minute and stays down; see {engine.log}", done=True)
+            )
             return
         self._report(Step(engine.title, "died and is started again"))
         await asyncio.sleep(PAUSE_AFTER_DEATH_S * (2 ** (len(deaths) - 1) - 1))
