@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ from securecart.ops.cluster import actions as cluster_actions
 from securecart.stores import postgres
 from securecart.values import Line
 from tests.clusters import Nodes, running_nodes
+from tests.commands import command_of, securecart
 from tests.orders_for_tests import a_new_order
 
 DEADLINE_S = 180
@@ -39,19 +38,7 @@ LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.Internal
 
 async def run(*arguments: str, home: Path, expect: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
     """One of the operator's commands, while the loop of this test goes on and the supervisor watches."""
-    command = [sys.executable, "-m", "securecart", *arguments, "--home", str(home)]
-    done = await asyncio.to_thread(
-        subprocess.run,
-        command,
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_S,
-        check=False,
-        env={**os.environ, **environment},
-    )
-    assert done.returncode == expect, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done
+    return await asyncio.to_thread(securecart, *arguments, "--home", str(home), expect=expect, **environment)
 
 
 async def write(nodes: Nodes, note: str) -> None:
@@ -114,7 +101,7 @@ async def test_nothing_is_acknowledged_before_a_second_node_has_it(nodes: Nodes)
         for node in seen.nodes
         if node.role != "writer"
         for child in nodes.server(node.name).children()
-        if "walreceiver" in " ".join(child.cmdline())
+        if "walreceiver" in command_of(child)
     ]
     assert len(receivers) == 2
     for receiver in receivers:
@@ -186,7 +173,7 @@ async def test_a_node_with_commits_that_nobody_else_has_is_rewound_and_follows_w
     before = await nodes.writer()
     await write(nodes, "acknowledged")
     server = nodes.server(before)
-    senders = [child for child in server.children() if "walsender" in " ".join(child.cmdline())]
+    senders = [child for child in server.children() if "walsender" in command_of(child)]
     assert len(senders) == 2
     for sender in senders:
         sender.suspend()

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import IO
 
 import asyncpg
-import psutil
 import pytest
 
 from securecart.engines import Home
+from tests.commands import processes_below
 
 DRILL = [sys.executable, "-m", "securecart", "drill", "crash", "--json"]
 DEADLINE_S = 90
@@ -51,17 +51,6 @@ def _read_home(said: IO[str], until: str) -> Path:
             assert home is not None
             return home
     raise AssertionError(f"the drill ended before it said {until!r}")
-
-
-def processes_below(folder: Path) -> list[str]:
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.status() != psutil.STATUS_ZOMBIE and process.cwd().startswith(str(folder)):
-                found.append(" ".join(process.cmdline()))
-        except psutil.Error:
-            continue
-    return found
 
 
 async def lose_an_order(home: Path) -> None:

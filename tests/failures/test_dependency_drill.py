@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,15 +12,9 @@ import pytest
 from securecart.cli.drills import ENOUGH_TIME
 from securecart.drills.own_shop import HASTE
 from securecart.engines import Home
+from tests.commands import securecart
 
-SECURECART = [sys.executable, "-m", "securecart"]
-DEADLINE_S = 240
 PROMISES = ("lost", "doubled", "oversold", "stale")
-
-
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [*SECURECART, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False, env={**os.environ})
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +22,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("dependency") / "home"
     Home(folder).prepare()
     Home(folder).remember({**HASTE, **ENOUGH_TIME})
-    done = run("up", "--detach", "--home", str(folder))
+    done = securecart("up", "--detach", "--home", str(folder))
     assert done.returncode == 0, done.stdout + done.stderr
     yield folder
-    run("down", "--home", str(folder))
+    securecart("down", "--home", str(folder))
 
 
 def drill(home: Path, kill: str) -> dict[str, Any]:
-    done = run("drill", "dependency", "--kill", kill, "--away=2.5", "--shoppers=4", "--home", str(home), "--json")
+    done = securecart("drill", "dependency", "--kill", kill, "--away=2.5", "--shoppers=4", "--home", str(home), "--json")
     assert "Traceback" not in done.stderr, done.stderr
     assert done.stdout, done.stderr
     verdict: dict[str, Any] = json.loads(done.stdout)
@@ -72,6 +63,6 @@ def test_a_dead_web_process_takes_no_more_along_than_it_had_in_hand(home: Path) 
 
 
 def test_an_unknown_helper_is_refused_in_one_sentence() -> None:
-    done = run("drill", "dependency", "--kill", "moon")
+    done = securecart("drill", "dependency", "--kill", "moon")
     assert done.returncode == 1
     assert done.stderr.strip().splitlines()[-1] == "securecart: There is no helper 'moon'; choose from cache, dynamodb, web."

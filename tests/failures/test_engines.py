@@ -10,7 +10,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,30 +17,19 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-import psutil
 import pytest
 
 from securecart.engines import Home, HomeStatus, Step, Supervisor, observe, supervisor_of
 from securecart.engines.process import Engine, process_of
 from securecart.errors import DiskFull, EngineFailed, HomeUnusable, PortTaken
 from securecart.settings import Settings
+from tests.commands import SECURECART, processes_below, securecart
 
-SECURECART = [sys.executable, "-m", "securecart"]
 DEADLINE_S = 90
 
 
 def run(*arguments: str, home: Path, expect: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [*SECURECART, *arguments, "--home", str(home)],
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_S,
-        check=False,
-        env={**os.environ, **environment},
-    )
-    assert done.returncode == expect, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done
+    return securecart(*arguments, "--home", str(home), expect=expect, **environment)
 
 
 def seen(home: Path) -> HomeStatus:
@@ -57,19 +45,6 @@ def wait_for(condition: Callable[[], bool], what: str) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"{what}: not after {DEADLINE_S} s"
         time.sleep(0.05)
-
-
-def processes_of(home: Path) -> list[str]:
-    """Every living process that names the home in its command line or stands in it, sessions of PostgreSQL included."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            command = " ".join(process.cmdline())
-            if process.status() != psutil.STATUS_ZOMBIE and (str(home) in command or process.cwd().startswith(str(home))):
-                found.append(command)
-        except psutil.Error:
-            continue
-    return found
 
 
 def sql(home: Path, statement: str) -> Any:
@@ -153,7 +128,7 @@ def test_down_after_the_supervisor_was_killed_leaves_no_process(running_home: Pa
     assert supervisor is not None
     supervisor.kill()
     run("down", home=running_home)
-    assert processes_of(running_home) == []
+    assert processes_below(running_home) == []
     assert "securecart up" in run("down", home=running_home, expect=1).stderr
 
 
@@ -167,7 +142,7 @@ def test_of_two_ups_at_once_one_starts_and_the_other_waits_for_it(home_path: Pat
     assert sum("postgres" in one for one in said) == 1
     assert seen(home_path).healthy
     run("down", home=home_path)
-    assert processes_of(home_path) == []
+    assert processes_below(home_path) == []
 
 
 def test_ctrl_c_in_the_foreground_leaves_no_process(home_path: Path) -> None:
@@ -179,7 +154,7 @@ def test_ctrl_c_in_the_foreground_leaves_no_process(home_path: Path) -> None:
         wait_for(lambda: shop.poll() is not None or seen(home_path).healthy, "the shop is up")
         shop.send_signal(signal.SIGINT)
         assert shop.wait(timeout=DEADLINE_S) == 0
-    assert processes_of(home_path) == []
+    assert processes_below(home_path) == []
 
 
 def test_ctrl_c_during_the_start_leaves_no_process(tmp_path: Path) -> None:
@@ -188,7 +163,7 @@ def test_ctrl_c_during_the_start_leaves_no_process(tmp_path: Path) -> None:
         wait_for(lambda: shop.poll() is not None or (home / "state.json").exists(), "the start has begun")
         shop.send_signal(signal.SIGINT)
         assert shop.wait(timeout=DEADLINE_S) == 0
-    assert processes_of(home) == []
+    assert processes_below(home) == []
 
 
 def test_an_engine_that_cannot_start_is_named_with_its_log_and_nothing_stays(tmp_path: Path) -> None:
@@ -199,7 +174,7 @@ def test_an_engine_that_cannot_start_is_named_with_its_log_and_nothing_stays(tmp
     done = run("up", home=home, expect=1, SECURECART_VALKEY_BIN=str(fake))
     assert "valkey did not start: FATAL: out of luck" in done.stderr
     assert str(home / "logs" / "valkey.log") in done.stderr
-    assert processes_of(home) == []
+    assert processes_below(home) == []
 
 
 @pytest.mark.parametrize(
@@ -214,7 +189,7 @@ def test_a_program_that_is_too_old_is_named_with_its_version(tmp_path: Path, set
     old.write_text(f"#!/bin/sh\necho '{answer}'\n")
     old.chmod(0o755)
     assert sentence in run("up", home=tmp_path / "home", expect=1, **{setting: str(old)}).stderr
-    assert processes_of(tmp_path / "home") == []
+    assert processes_below(tmp_path / "home") == []
 
 
 def test_a_store_elsewhere_that_does_not_answer_is_named_with_its_setting(tmp_path: Path) -> None:
@@ -223,7 +198,7 @@ def test_a_store_elsewhere_that_does_not_answer_is_named_with_its_setting(tmp_pa
     done = run("up", "--detach", home=home, expect=1, SECURECART_VALKEY_URL=nowhere)
     assert "127.0.0.1:1, which SECURECART_VALKEY_URL names" in done.stderr
     assert "secret" not in done.stderr
-    assert processes_of(home) == []
+    assert processes_below(home) == []
 
 
 def test_a_port_that_another_program_took_is_named_before_anything_starts(tmp_path: Path) -> None:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,23 +12,11 @@ import pytest
 
 from securecart.drills.own_shop import HASTE
 from securecart.engines import Home
+from tests.commands import securecart
 
-SECURECART = [sys.executable, "-m", "securecart"]
-DEADLINE_S = 240
 PROMISES = ("lost", "doubled", "oversold", "stale")
 # far above the goals: the tests share a machine with others, and a drill that is slow has still kept every promise
 PATIENCE_S = 60.0
-
-
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*SECURECART, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_S,
-        check=False,
-        env={**os.environ, **environment},
-    )
 
 
 @pytest.fixture(scope="module")
@@ -40,14 +25,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("failover") / "home"
     Home(folder).prepare()
     Home(folder).remember(HASTE)
-    done = run("up", "--detach", "--profile", "ha", "--home", str(folder))
+    done = securecart("up", "--detach", "--profile", "ha", "--home", str(folder))
     assert done.returncode == 0, done.stdout + done.stderr
     yield folder
-    run("down", "--home", str(folder))
+    securecart("down", "--home", str(folder))
 
 
 def drill(home: Path, mode: str, *arguments: str) -> dict[str, Any]:
-    done = run("drill", "failover", "--mode", mode, "--home", str(home), "--json", "--shoppers=8", *arguments)
+    done = securecart("drill", "failover", "--mode", mode, "--home", str(home), "--json", "--shoppers=8", *arguments)
     assert "Traceback" not in done.stderr, done.stderr
     assert done.stdout, done.stderr
     verdict: dict[str, Any] = json.loads(done.stdout)
@@ -92,7 +77,7 @@ def test_a_lost_node_comes_back_and_a_frozen_one_acknowledges_nothing_when_it_is
     ],
 )
 def test_a_failover_drill_that_cannot_be_held_says_why(tmp_path: Path, arguments: list[str], sentence: str) -> None:
-    done = run("drill", "failover", *arguments, TMPDIR=str(tmp_path))
+    done = securecart("drill", "failover", *arguments, TMPDIR=str(tmp_path))
     assert done.returncode == 1
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
@@ -100,6 +85,6 @@ def test_a_failover_drill_that_cannot_be_held_says_why(tmp_path: Path, arguments
 
 
 def test_one_node_is_not_enough_to_switch_over(shop_url: str, shop_home: Path) -> None:
-    done = run("drill", "failover", "--mode=switchover", "--home", str(shop_home))
+    done = securecart("drill", "failover", "--mode=switchover", "--home", str(shop_home))
     assert done.returncode == 1
     assert "needs several nodes: start the shop with --profile ha" in done.stderr, shop_url

@@ -18,7 +18,8 @@ from securecart.drills.failover import FailoverPlan, FailoverVerdict, drill_fail
 from securecart.drills.kills import KINDS
 from securecart.drills.model import CrashPlan, Round, Verdict
 from securecart.drills.own_shop import own_shop
-from securecart.drills.region import RegionPlan, RegionVerdict, drill_region
+from securecart.drills.region import drill_region
+from securecart.drills.region_model import RegionPlan, RegionVerdict
 from securecart.drills.summary import Figure, runs_in, summarise
 
 __all__ = [

@@ -7,14 +7,13 @@ import random
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from http import HTTPStatus
 from pathlib import Path
 
 from msgspec import Struct
 
 from securecart import settings
 from securecart.app import open_shop
-from securecart.demo.client import Heard, connect
+from securecart.demo.client import connect
 from securecart.drills.aftermath import LOOK_AGAIN_S, first_of, take_stock
 from securecart.drills.chart import Chart, Event
 from securecart.drills.crowd import Crowd
@@ -134,7 +133,7 @@ async def drill_failover(loaded: Settings, plan: FailoverPlan, *, tell: Callable
             loaded.internal_key,
             tokens=Path(loaded.home) / SESSIONS_FILE,
             connections=plan.shoppers + READERS,
-            heard=_failures_noted(line),
+            heard=line.hear,
         ) as client,
     ):
         await goods.put_on_sale(shop)
@@ -227,16 +226,6 @@ async def _follows_again(scene: Scene, old: str, new: str, *, since: float) -> f
         await witness.wait_until(lambda: witness.when(old, "follows", since=since) is not None, within_s=BACK_WITHIN_S, what=what)
     await witness.wait_until(witness.all_well, within_s=WELL_WITHIN_S, what="all nodes well after the deed")
     return witness.when(old, "follows", since=since) or time.monotonic()
-
-
-def _failures_noted(line: Timeline) -> Heard:
-    """Notes every request of the shoppers, also those that their client repeats by itself."""
-
-    def note(method: str, path: str, status: int) -> None:
-        well = 0 < status < HTTPStatus.INTERNAL_SERVER_ERROR
-        (line.succeeded if well else line.failed)("request", f"{method} {'/'.join(path.split('/')[:3])}")
-
-    return note
 
 
 def _verdict(scene: Scene, readers: Readers, moments: Moments, report: Report, *, seconds: float) -> FailoverVerdict:

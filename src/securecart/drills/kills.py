@@ -31,7 +31,7 @@ def kill_one(home: Home, kind: str, dice: random.Random, *, session: bool) -> st
     victim = dice.choice(running)
     name, pid = victim.name, victim.pid
     if kind == "postgres" and session:
-        sessions = [child.pid for child in psutil.Process(pid).children() if SESSION in " ".join(child.cmdline())]
+        sessions = [child.pid for child in psutil.Process(pid).children() if SESSION in _command_of(child)]
         if sessions:
             name, pid = "postgres session", dice.choice(sessions)
     os.kill(pid, signal.SIGKILL)
@@ -46,3 +46,11 @@ async def wait_until_well(home: Home) -> None:
             down = ", ".join(engine.name for engine in seen.engines if not engine.healthy) or "the supervisor"
             raise DrillFailed(why=f"{down} did not come back within {WELL_WITHIN_S:.0f} s; see {home.path / 'logs'}")
         await asyncio.sleep(LOOK_AGAIN_S)
+
+
+def _command_of(process: psutil.Process) -> str:
+    """Its command line, empty when it ended a moment ago."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""

@@ -16,13 +16,14 @@ from msgspec import Struct
 from securecart import regions
 from securecart import settings as settings_table
 from securecart.app import Shop, open_shop
-from securecart.demo.client import Client, Heard, connect
+from securecart.demo.client import Client, connect
 from securecart.drills.aftermath import first_of, patiently, take_stock
 from securecart.drills.chart import Event
 from securecart.drills.crowd import FIRST_HOUSEHOLD, Crowd
 from securecart.drills.goods import Goods
 from securecart.drills.holders import Holders, Kept
 from securecart.drills.kills import wait_until_well
+from securecart.drills.region_model import RPO_GOAL_S, RTO_GOAL_S, RegionPlan, RegionVerdict
 from securecart.drills.timeline import Timeline
 from securecart.engines import Home
 from securecart.engines.link import cut_file
@@ -32,73 +33,16 @@ from securecart.ops.regions import Step
 from securecart.promises import Report, look
 from securecart.settings import Settings
 
-__all__ = ["RegionPlan", "RegionVerdict", "drill_region"]
+__all__ = ["drill_region"]
 
 SESSIONS_FILE = "drill-sessions.txt"
 HOUSEHOLDS_APART = 500
-RTO_GOAL_S, RPO_GOAL_S = 30.0, 2.0
 CALM_S, DEAD_S, GOES_ON_S = 4.0, 1.0, 2.5
 SALE_WITHIN_S, SAME_WITHIN_S = 90.0, 30.0
 BUYERS = 8  # of those who only held, so many buy in the other region
 ANSWER_WITHIN_S = 30.0
 
 Tell = Callable[[str], None]
-
-
-class RegionPlan(Struct, frozen=True):
-    """Whether it is `planned`, with how many `shoppers` in each region; `seed` decides who buys what.
-
-    With `cut_s` the link is cut so many seconds before the region dies, and mended when it comes back: that much is lost.
-    """
-
-    planned: bool
-    seed: int
-    shoppers: int = 8
-    cut_s: float = 0.0
-
-
-class RegionVerdict(Struct, frozen=True):
-    """How it went. Shares are of what was older than `rpo_goal_s` at the moment of death; counts are of all.
-
-    `rpo_seconds`: how old the newest commit was, at the moment of death, that the other region had. `rpo_orders`: orders that
-    a shopper was told of and that the other region does not have as told. `tables_rpo_seconds`: the age of the oldest session
-    or cart that was lost. `rto_seconds`: from the command to the first order bought that was opened after it; where it
-    is planned, the longest time in which nobody bought anything. `captures_without_order`: money taken for lost orders, all
-    of which was found and given back. `failed`: requests answered 500 or above, or not at all, until the region came back.
-    `equal`: both regions had the same in the end. `kept` says whether every promise was kept, `met` whether the goals were
-    reached besides.
-    """
-
-    planned: bool
-    seed: int
-    kept: bool
-    met: bool
-    lost_region: str
-    promoted_region: str
-    rpo_seconds: float
-    rpo_goal_s: float
-    rpo_orders: int
-    tables_rpo_seconds: float
-    rto_seconds: float
-    rto_goal_s: float
-    sessions_kept: float
-    carts_kept: float
-    sessions: Kept
-    bought_from_kept_carts: int
-    captures_without_order: int
-    acknowledged: int
-    lost: int
-    doubled: int
-    oversold: int
-    equal: bool
-    differences: dict[str, str]
-    seconds_to_promote: float
-    seconds_to_return: float
-    seconds: float
-    failed: int
-    timeline: list[Event]
-    refused: dict[str, int]
-    report: Report
 
 
 class Side(Struct, frozen=True):
@@ -178,9 +122,7 @@ async def _on_stage(home: Home, plan: RegionPlan) -> AsyncIterator[Scene]:
         for number, name in enumerate(names):
             there = settings_table.load(str(ops.home_of(home, name).path))
             tokens = home.path / f"{name}-{SESSIONS_FILE}"
-            door = connect(
-                there.web_url, there.internal_key, tokens=tokens, connections=plan.shoppers, heard=_failures_noted(line)
-            )
+            door = connect(there.web_url, there.internal_key, tokens=tokens, connections=plan.shoppers, heard=line.hear)
             client = await stack.enter_async_context(door)
             first = FIRST_HOUSEHOLD + HOUSEHOLDS_APART * (1 + (name > names[1 - number]))
             crowd = Crowd(client, goods, shoppers=plan.shoppers, seed=plan.seed, timeline=line, first=first)
@@ -200,21 +142,26 @@ async def _play(scene: Scene, tell: Tell) -> Outcome:
         side.crowd.open_doors()
     holding = [asyncio.create_task(side.holders.run()) for side in sides]
     await asyncio.sleep(CALM_S)
-    if scene.plan.planned:
-        outcome.struck = time.monotonic()
-    else:
-        await _lose_region(scene, outcome, tell)
-    await _stop(holding)
-    told_before = {told.number for side in sides for told in side.crowd.told}
+    async with _let_go_in_any_case(scene):
+        if scene.plan.planned:
+            outcome.struck = time.monotonic()
+        else:
+            await _lose_region(scene, outcome, tell)
+        await _stop(holding)
+        told_before = {told.number for side in sides for told in side.crowd.told}
+        await _change_over(scene, outcome, tell)
+        await _afterwards(scene, outcome, told_before, tell)
+    return outcome
+
+
+async def _change_over(scene: Scene, outcome: Outcome, tell: Tell) -> None:
+    """Give the command, and wait until it is done and somebody has bought again."""
     outcome.commanded, commanded_at = time.monotonic(), datetime.now(UTC)
     change = regions.move if scene.plan.planned else regions.promote
     changing = asyncio.create_task(change(scene.home, scene.to_side.name, tell))
     await _first_sale(scene, outcome, commanded_at, changing, tell)
     await changing
     outcome.promoted = time.monotonic()
-    async with _let_go_in_any_case(scene):
-        await _afterwards(scene, outcome, told_before, tell)
-    return outcome
 
 
 async def _afterwards(scene: Scene, outcome: Outcome, told_before: set[str], tell: Tell) -> None:
@@ -352,14 +299,6 @@ async def _plain_client(settings: Settings) -> AsyncIterator[aiohttp.ClientSessi
     timeout = aiohttp.ClientTimeout(total=ANSWER_WITHIN_S)
     async with aiohttp.ClientSession(headers=headers, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as http:
         yield http
-
-
-def _failures_noted(line: Timeline) -> Heard:
-    def note(method: str, path: str, status: int) -> None:
-        if not 0 < status < HTTPStatus.INTERNAL_SERVER_ERROR:
-            line.failed("request", f"{method} {'/'.join(path.split('/')[:3])}")
-
-    return note
 
 
 def _share(part: int, whole: int) -> float:

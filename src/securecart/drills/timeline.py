@@ -10,6 +10,7 @@ import time
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable
+from http import HTTPStatus
 
 __all__ = ["BIN_S", "Timeline"]
 
@@ -32,6 +33,11 @@ class Timeline:
     def failed(self, kind: str, what: str = "") -> None:
         """Somebody was just sent away: an answer of 500 or above, or no connection."""
         self._failures[kind, what].append(time.monotonic())
+
+    def hear(self, method: str, path: str, status: int) -> None:
+        """Note a request of a shopper, also one that the client repeats by itself; status 0 is no answer."""
+        well = 0 < status < HTTPStatus.INTERNAL_SERVER_ERROR
+        (self.succeeded if well else self.failed)("request", f"{method} {'/'.join(path.split('/')[:3])}")
 
     def whats(self, kind: str) -> list[str]:
         """The pages of a kind that anybody asked for."""
