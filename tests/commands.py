@@ -12,15 +12,16 @@ import psutil
 
 from securecart.settings import PREFIX
 
-__all__ = ["SECURECART", "command_of", "processes_below", "securecart"]
+__all__ = ["PORTS", "SECURECART", "command_of", "processes_below", "securecart"]
 
+PORTS = f"{PREFIX}PORTS"
 SECURECART = [sys.executable, "-m", "securecart"]
 DEADLINE_S = 400
 
 
 def securecart(*arguments: str, expect: int | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run one command with no settings but those given; with `expect`, that must be the exit code, and no traceback is shown."""
-    ours = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    """Run one command with no settings but those given and the ports; `expect` is its exit code, and then no traceback shows."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX) or name == PORTS}
     done = subprocess.run(
         [*SECURECART, *arguments],
         capture_output=True,

@@ -15,6 +15,12 @@ from securecart.engines import Home, Supervisor, shop_processes, stores
 from securecart.settings import Settings
 from securecart.stores.postgres import Database
 from tests.clusters import Nodes, running_nodes
+from tests.commands import PORTS
+
+# Each of several test processes takes its ports from a range of its own: a port that is kept must not go to somebody else.
+RANGE = 4_000
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+os.environ[PORTS] = f"{20_000 + RANGE * WORKER % 8_000}-{20_000 + RANGE * WORKER % 8_000 + RANGE - 1}"
 
 # A slow gateway is waited for 2.5 s, and nothing is swept but by the test that is about sweeping.
 SETTINGS = {"gateway_timeout_s": 2.5, "sweep_seconds": 3600.0}
@@ -23,7 +29,7 @@ SETTINGS = {"gateway_timeout_s": 2.5, "sweep_seconds": 3600.0}
 @pytest.fixture(scope="session")
 async def supervisor(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Supervisor]:
     """The stores and the gateway, running from a home of their own; whatever joins them is stopped with them."""
-    for name in [name for name in os.environ if name.startswith(settings_table.PREFIX)]:
+    for name in [name for name in os.environ if name.startswith(settings_table.PREFIX) and name != PORTS]:
         del os.environ[name]
     home = Home(tmp_path_factory.mktemp("home"))
     home.prepare()

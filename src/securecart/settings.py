@@ -21,6 +21,7 @@ from securecart.errors import BadInput
 PREFIX = "SECURECART_"
 FILE_NAME = "settings.json"
 # A shop of one region, and the first of several: what is named by region has its plain name there.
+PORT_MAX = 65_535
 FIRST_REGIONS = ("", "a")
 
 
@@ -111,6 +112,16 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = 20_000
     rate_limits: Annotated[bool, _help("Count requests by client and refuse too many (off only for load tests).")] = True
     log_level: Annotated[str, _help("debug, info, warning or error.")] = "info"
+    # below the range from which Linux takes the ports of outgoing connections: a kept port is still free the next time
+    ports: Annotated[str, _help("Where free ports are chosen, FIRST-LAST; a chosen one is kept.")] = "20000-29999"
+
+    @property
+    def port_range(self) -> range:
+        """The ports among which free ones are chosen; `BadInput`."""
+        first, _, last = self.ports.partition("-")
+        if not (first.isdigit() and last.isdigit() and 0 < int(first) <= int(last) <= PORT_MAX):
+            raise BadInput(field="ports", problem=f"Setting {PREFIX}PORTS: give it as FIRST-LAST, such as 20000-29999.")
+        return range(int(first), int(last) + 1)
 
     @property
     def home_path(self) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from securecart import settings
+from securecart.engines import Home
 from securecart.errors import BadInput
 
 DOCS = Path(__file__).parents[2] / "docs" / "operations.md"
@@ -36,3 +37,19 @@ def test_every_setting_has_a_help_and_stands_in_the_guide() -> None:
         assert text.endswith("."), name
         assert f"`{settings.PREFIX}{name.upper()}`" in guide, f"docs/operations.md does not mention {name}"
         assert text in guide, f"docs/operations.md explains {name} differently"
+
+
+def test_free_ports_come_from_the_range_and_are_kept(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.prepare()
+    home.remember({"ports": "28100-28120"})
+    chosen = {name: home.port(name) for name in ("one", "two", "three")}
+    assert len(set(chosen.values())) == 3
+    assert all(28_100 <= port <= 28_120 for port in chosen.values())
+    assert {name: home.port(name) for name in chosen} == chosen
+
+
+@pytest.mark.parametrize("text", ["", "20000", "a-b", "30000-20000", "20000-70000", "0-10"])
+def test_a_range_of_ports_that_is_none_is_refused_by_name(text: str) -> None:
+    with pytest.raises(BadInput, match="SECURECART_PORTS"):
+        _ = settings.Settings(ports=text).port_range

@@ -18,7 +18,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from securecart.engines import EngineStatus, Home, HomeStatus, Step, address_of
+from securecart.engines import EngineStatus, Home, HomeStatus, Step, address_of, kind_of
 from securecart.settings import Settings
 
 __all__ = ["Board", "engines_table", "err", "out", "say", "show_screen", "show_status"]
@@ -91,7 +91,7 @@ def show_screen(seen: HomeStatus, home: Home, profile: str) -> None:
         (f"{program} bench lookup{there}", "how fast it is, beside its own limit"),
         (f"{program} down{there}", "stop everything; the data stays"),
     ]
-    if any(engine.pid and engine.name.partition("-")[0] in {"postgres", "patroni"} for engine in seen.engines):
+    if any(engine.pid and kind_of(engine.name) in {"postgres", "patroni"} for engine in seen.engines):
         hosts = address_of(str(written.get("postgres_url", "")))
         query = "?target_session_attrs=read-write" if "," in hosts else ""
         psql = f"PGPASSFILE={home.run() / 'pgpass'} psql 'postgresql://securecart_app@{hosts}/securecart{query}'"

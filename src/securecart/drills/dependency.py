@@ -21,7 +21,7 @@ from securecart.demo.client import connect, email_of
 from securecart.drills.aftermath import first_of, take_stock
 from securecart.drills.crowd import Crowd
 from securecart.drills.goods import Goods
-from securecart.drills.kills import wait_until_well
+from securecart.drills.kills import running_of, wait_until_well
 from securecart.drills.readers import READERS, PageRead, Readers
 from securecart.drills.timeline import Timeline
 from securecart.engines import Home
@@ -242,10 +242,8 @@ async def _sold_again(sale: Awaitable[None]) -> None:
 
 def _victim(scene: Scene) -> tuple[str, int, bool]:
     """Whom to kill, and whether it comes back at once: the only web process does, for the shop would be closed meanwhile."""
-    state, kind = scene.home.state(), KIND_OF[scene.plan.kill]
-    running = [one for one in (state.engines if state else ()) if one.name.partition("-")[0] == kind and one.pid]
-    if not running:
-        raise DrillFailed(why=f"no {kind} of ours runs from {scene.home.path}")
+    kind = KIND_OF[scene.plan.kill]
+    running = running_of(scene.home, kind)
     victim = scene.dice.choice(running)
     return victim.name, victim.pid, kind == "web" and len(running) == 1
 

@@ -10,10 +10,10 @@ import time
 
 import psutil
 
-from securecart.engines import Home, observe
+from securecart.engines import Home, RunningEngine, observe
 from securecart.errors import DrillFailed
 
-__all__ = ["KINDS", "kill_one", "wait_until_well"]
+__all__ = ["KINDS", "kill_one", "running_of", "wait_until_well"]
 
 KINDS = ("web", "worker", "postgres", "dynamodb", "valkey", "gateway")
 WELL_WITHIN_S = 90.0
@@ -22,13 +22,18 @@ LOOK_AGAIN_S = 0.3
 SESSION = "securecart_app"
 
 
-def kill_one(home: Home, kind: str, dice: random.Random, *, session: bool) -> str:
-    """Kill a process of this kind with SIGKILL, and say which; of PostgreSQL the server, or one `session` of the shop."""
+def running_of(home: Home, kind: str) -> list[RunningEngine]:
+    """Our processes of this kind; `DrillFailed` when there is none."""
     state = home.state()
-    running = [engine for engine in (state.engines if state else ()) if engine.name.partition("-")[0] == kind and engine.pid]
+    running = state.of_kind(kind) if state else []
     if not running:
         raise DrillFailed(why=f"no {kind} of ours runs from {home.path}")
-    victim = dice.choice(running)
+    return running
+
+
+def kill_one(home: Home, kind: str, dice: random.Random, *, session: bool) -> str:
+    """Kill a process of this kind with SIGKILL, and say which; of PostgreSQL the server, or one `session` of the shop."""
+    victim = dice.choice(running_of(home, kind))
     name, pid = victim.name, victim.pid
     if kind == "postgres" and session:
         sessions = [child.pid for child in psutil.Process(pid).children() if SESSION in _command_of(child)]

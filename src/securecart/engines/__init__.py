@@ -5,7 +5,7 @@ runs them in order, brings back one that dies, and takes them down together. Eve
 folder, and everything listens on loopback only.
 """
 
-from securecart.engines.home import Home
+from securecart.engines.home import Home, RunningEngine, kind_of
 from securecart.engines.observe import EngineStatus, HomeStatus, observe
 from securecart.engines.process import address_of
 from securecart.engines.supervisor import Step, Supervisor, plan, shop_processes, stop_running, stores, supervisor_of
@@ -14,9 +14,11 @@ __all__ = [
     "EngineStatus",
     "Home",
     "HomeStatus",
+    "RunningEngine",
     "Step",
     "Supervisor",
     "address_of",
+    "kind_of",
     "observe",
     "plan",
     "shop_processes",

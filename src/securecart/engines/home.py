@@ -26,17 +26,21 @@ from typing import IO, Any
 import msgspec
 from msgspec import Struct
 
+from securecart import settings as settings_table
 from securecart.errors import DiskFull, HomeUnusable, OperatorError, PortTaken
 
-__all__ = ["Home", "RunningEngine", "State"]
+__all__ = ["Home", "RunningEngine", "State", "kind_of"]
 
 NEEDED_MB = 500
 LOG_BYTES_MAX = 16 * 1024 * 1024
 HELD = "held-"
 REGION = "region-"
 FENCES = "fences"
-# Below the range from which Linux takes the ports of outgoing connections: a kept port is still free the next time.
-PORTS = range(20_000, 30_000)
+
+
+def kind_of(label: str) -> str:
+    """The kind of engine that a label names: `web-2` is a `web`."""
+    return label.partition("-")[0]
 
 
 class RunningEngine(Struct, frozen=True):
@@ -51,6 +55,11 @@ class RunningEngine(Struct, frozen=True):
     port: int
     version: str
 
+    @property
+    def kind(self) -> str:
+        """What kind of engine it is."""
+        return kind_of(self.name)
+
 
 class State(Struct, frozen=True):
     """The supervisor and its children; `ready` once all of the plan have answered."""
@@ -60,6 +69,10 @@ class State(Struct, frozen=True):
     planned: tuple[str, ...] = ()
     ready: bool = False
     engines: tuple[RunningEngine, ...] = ()
+
+    def of_kind(self, kind: str) -> list[RunningEngine]:
+        """Those processes of ours that are of this kind."""
+        return [engine for engine in self.engines if engine.kind == kind and engine.pid]
 
 
 class Home:
@@ -135,7 +148,7 @@ class Home:
         port = wanted or kept.get(engine, 0)
         setting = f"SECURECART_{engine.upper()}_PORT"
         if not port:
-            port = _free_port(set(kept.values()))
+            port = _free_port(settings_table.load(str(self.path)).port_range, set(kept.values()))
         elif (problem := _problem_of(port)) == errno.EACCES:
             raise OperatorError(problem=f"Port {port} of {engine} is for root only; choose one above 1023 with {setting}=PORT.")
         elif problem and not settable:
@@ -254,9 +267,11 @@ def _problem_of(port: int) -> int:
     return 0
 
 
-def _free_port(taken: set[int]) -> int:
-    candidates = (random.choice(PORTS) for _ in range(1000))  # noqa: S311 - chance, not secrecy
-    return next(port for port in candidates if port not in taken and not _problem_of(port))
+def _free_port(among: range, taken: set[int]) -> int:
+    for port in random.sample(among, len(among)):  # by chance, so that two homes rarely choose the same
+        if port not in taken and not _problem_of(port):
+            return port
+    raise OperatorError(problem=f"No port from {among[0]} to {among[-1]} is free; give another range with SECURECART_PORTS.")
 
 
 def _reason(error: OSError) -> str:

@@ -221,9 +221,12 @@ def process_of(pid: int, born: float | None) -> psutil.Process | None:
 
 
 def gone(process: psutil.Process) -> bool:
-    """Whether the process has ended; a zombie that only waits for its parent counts as ended."""
+    """Whether the process has ended; a zombie that only waits for its parent counts as ended.
+
+    One that still has threads does not: they hold its ports and files a moment longer.
+    """
     try:
-        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+        return not process.is_running() or (process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1)
     except psutil.NoSuchProcess:
         return True
 

@@ -21,7 +21,7 @@ from securecart import settings as settings_table
 from securecart.engines.dynamodb import DynamoDB
 from securecart.engines.elsewhere import Elsewhere
 from securecart.engines.gateway import Gateway
-from securecart.engines.home import Home, State
+from securecart.engines.home import Home, State, kind_of
 from securecart.engines.link import Link
 from securecart.engines.patroni import PatroniNode, patroni_nodes, was_cluster
 from securecart.engines.postgres import Postgres
@@ -254,11 +254,11 @@ async def _stop_leftovers(home: Home, report: Report) -> bool:
         return False
     found = [engine for engine in state.engines if engine.pid and process_of(engine.pid, engine.born)]
     for engine in reversed(found):
-        kind = KINDS[engine.name.partition("-")[0]]
+        kind = KINDS[engine.kind]
         report(Step(engine.name, "stopping what a killed supervisor left behind"))
         await stop_process(engine.pid, engine.born, kind.stop_signal, kind.stop_within_s)
     for label in {*state.planned, *(engine.name for engine in state.engines)}:
-        if (known := KINDS.get(label.partition("-")[0])) is not None:
+        if (known := KINDS.get(kind_of(label))) is not None:
             await known.clear(home, label)
     home.write_state(None)
     return bool(found)

@@ -14,7 +14,7 @@ import asyncpg
 import psutil
 from msgspec import Struct
 
-from securecart.engines import Home
+from securecart.engines import Home, kind_of
 from securecart.engines.beyond import REPLICATION, standby_of
 from securecart.engines.link import door_port
 from securecart.engines.patroni_rest import request
@@ -52,12 +52,12 @@ async def bring_down(home: Home, name: str) -> Down:
     """Kill every process of a region at once, and leave all of them down; what both regions share runs on."""
     there = home_of(home, name)
     state = there.state()
-    labels = [label for label in (state.planned if state else ()) if label.partition("-")[0] not in SHARED]
+    labels = [label for label in (state.planned if state else ()) if kind_of(label) not in SHARED]
     for label in labels:
         there.hold(label)
     pids = {engine.name: (engine.pid, engine.born) for engine in (state.engines if state else ())}
     first = [process_of(*pids[label]) for label in labels if label in pids and pids[label][0]]
-    beside = [process for label in labels for process in KINDS[label.partition("-")[0]].beside(there, label)]
+    beside = [process for label in labels for process in KINDS[kind_of(label)].beside(there, label)]
     family = [member for process in (*first, *beside) if process is not None for member in _family(process)]
     for member in family:
         with contextlib.suppress(psutil.Error):
