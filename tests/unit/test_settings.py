@@ -39,10 +39,10 @@ def test_every_setting_has_a_help_and_stands_in_the_guide() -> None:
         assert text in guide, f"docs/operations.md explains {name} differently"
 
 
-def test_free_ports_come_from_the_range_and_are_kept(tmp_path: Path) -> None:
+def test_free_ports_come_from_the_range_and_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECURECART_PORTS", "28100-28120")
     home = Home(tmp_path)
     home.prepare()
-    home.remember({"ports": "28100-28120"})
     chosen = {name: home.port(name) for name in ("one", "two", "three")}
     assert len(set(chosen.values())) == 3
     assert all(28_100 <= port <= 28_120 for port in chosen.values())
