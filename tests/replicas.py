@@ -230,6 +230,7 @@ async def _furnished(folder: Path) -> Path:
         "CREATE EXTENSION pg_trgm",
         "CREATE EXTENSION unaccent",
         "ALTER SCHEMA public OWNER TO securecart_owner",
+        "GRANT pg_read_all_stats TO securecart_owner",
         "GRANT USAGE ON SCHEMA public TO securecart_app",
         "ALTER DEFAULT PRIVILEGES FOR ROLE securecart_owner GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO securecart_app",
         "ALTER DEFAULT PRIVILEGES FOR ROLE securecart_owner GRANT USAGE, SELECT ON SEQUENCES TO securecart_app",

@@ -188,6 +188,43 @@ async def test_a_frozen_writer_holds_up_nobody_and_is_not_believed_when_it_thaws
         await database.close()
 
 
+async def test_an_old_writer_with_log_of_its_own_is_never_read(cluster: Cluster) -> None:
+    """It comes back as a standby, and all that the new writer sends it is the end of the timeline that both had.
+
+    Its position is then past that of the new writer's commits, and one process of it receives, on and on.
+    """
+    old, new, other = cluster.primary, *cluster.replicas
+    await other.stop()
+    await new.ask("ALTER SYSTEM SET primary_conninfo = ''")  # so that what comes now is on the old writer only
+    await new.ask("SELECT pg_reload_conf()")
+    await until(lambda: has_no_receiver(new))
+    for number in range(50):
+        await old.ask("INSERT INTO location (code, name) VALUES ($1, $1)", f"nobody else has {number}")
+    await old.ask("CHECKPOINT")
+    await old.end()
+    await new.ask("SELECT pg_promote()")
+    (old.folder / "standby.signal").touch()
+    await old.start(f"primary_conninfo=host=127.0.0.1 port={new.port} user=postgres")
+    database = await connect(cluster.url(), pool_size=4)
+    try:
+        await write(database, "after the failover")
+        after = await database.position()
+        assert await old.ask("SELECT pg_last_wal_replay_lsn() - '0/0'::pg_lsn >= $1", after), "its position tells nothing"
+        receivers = [await old.ask("SELECT pid FROM pg_stat_wal_receiver") for _ in range(2)]
+        assert receivers[0] is not None
+        assert receivers[0] == receivers[1], "nor does that it receives"
+        for _ in range(60):  # three seconds, a dozen looks
+            async with database.read(after) as read:
+                assert await read.fetchval(WHERE) == new.port
+            await asyncio.sleep(0.05)
+    finally:
+        await database.close()
+
+
+async def has_no_receiver(server: Server) -> bool:
+    return await server.ask("SELECT count(*) FROM pg_stat_wal_receiver") == 0
+
+
 async def test_a_frozen_replica_is_passed_over(shared: Cluster) -> None:
     database = await opened(shared)
     frozen, other = shared.replicas

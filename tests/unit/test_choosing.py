@@ -162,28 +162,30 @@ def test_as_long_as_somebody_writes_positions_count_as_they_are() -> None:
     assert without_writer(primary(1_030), replica(1_020), replica(1_000), after=1_020) == [1]
 
 
-def receiving(receiver: int) -> Seen:
-    """A replica whose log is received by this process."""
-    return Seen(True, 0, 500, None, None, 1.0, 1.0, 500, receiver)
+def receiving(timeline: int) -> Seen:
+    """A replica that receives this timeline."""
+    return Seen(True, 0, 500, None, None, 1.0, 1.0, 500, timeline)
 
 
 @pytest.mark.parametrize(
-    ("before", "now", "already", "expected"),
+    ("now", "already", "expected"),
     [
-        (receiving(7), receiving(7), False, True),
-        (receiving(7), receiving(8), False, False),  # each attempt is refused and begins anew
-        (receiving(0), receiving(0), False, False),
-        (None, receiving(7), False, False),
-        (receiving(7), receiving(0), True, True),  # it did follow, and nothing came in between
-        (receiving(7), None, True, False),
-        (receiving(7), primary(500), True, False),
-        (None, replica(500), False, True),  # a node of Aurora receives no log, and shares its storage
+        (receiving(7), False, True),
+        (receiving(6), False, False),  # the end of its own timeline, which is all that a thawed writer is sent
+        (receiving(0), False, False),
+        (None, False, False),
+        (receiving(0), True, True),  # it did follow, and nothing came in between
+        (None, True, False),
+        (primary(500), True, False),
+        (replica(500), False, True),  # a node of Aurora receives no log, and shares its storage
     ],
 )
-def test_who_follows_receives_the_log_by_one_process(
-    before: Seen | None, now: Seen | None, *, already: bool, expected: bool
-) -> None:
-    assert follows(before, now, already=already) is expected
+def test_who_follows_receives_the_writers_timeline(now: Seen | None, *, already: bool, expected: bool) -> None:
+    assert follows(now, timeline=7, already=already) is expected
+
+
+def test_before_the_writer_is_known_nobody_follows_it() -> None:
+    assert not follows(receiving(0), timeline=0, already=False)
 
 
 def test_an_old_writer_that_has_other_log_reads_nothing_however_far_it_is() -> None:

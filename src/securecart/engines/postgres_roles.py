@@ -55,6 +55,7 @@ class Roles:
                 await self._make_template(ports)
                 # Last, and in one step: as long as the database is missing, all of this is done again.
                 await admin.execute(f"CREATE DATABASE {DATABASE} OWNER {OWNER} TEMPLATE template1")
+            await admin.execute(f"GRANT pg_read_all_stats TO {OWNER}")  # it tells the shop's role which timeline a node receives
         finally:
             await admin.close()
         self._write_password_file()

@@ -44,7 +44,7 @@ class Seen(Struct, frozen=True):
 
     `position` is None where the node cannot tell. `replayed_s` is the age of the last commit that a replica replayed,
     `lag_s` its lag where it knows that itself (Aurora), `received` how far it has the writer's log, replayed or not.
-    `receiver` is the process that receives the log: 0 for none, `UNTOLD` where nobody may ask or there never is one.
+    `receives` is the timeline that it receives: 0 for none, `UNTOLD` where nobody may ask or there never is one.
     """
 
     in_recovery: bool
@@ -55,7 +55,7 @@ class Seen(Struct, frozen=True):
     asked_at: float
     at: float
     received: int | None = None
-    receiver: int = UNTOLD
+    receives: int = UNTOLD
 
 
 class Lag(Struct, frozen=True):
@@ -116,18 +116,16 @@ def writer_of(seen: Sequence[Seen | None], *, since: int = 0) -> int | None:
     return max(writers, key=lambda i: _timeline(seen[i])) if writers else None
 
 
-def follows(before: Seen | None, now: Seen | None, *, already: bool) -> bool:
-    """Whether a node goes the way of those it receives the log from, given two looks in a row and what held at the first.
+def follows(now: Seen | None, *, timeline: int, already: bool) -> bool:
+    """Whether a node goes the way of the writer, who is on this timeline, by what it is seen to receive, now or before.
 
     Positions alone do not tell: a writer that was frozen has written what nobody else has, and once the next writer is past
-    that place, the old one looks like a replica that has it all. But it receives nothing: each attempt is refused and takes
-    a process of its own. So one that receives is seen twice with the same process.
+    that place, the old one looks like a replica that has it all. It may even receive: the end of its own timeline, which the
+    next writer has too. But nobody sends it the new one, which began before the place that it has come to.
     """
     if now is None or not now.in_recovery:
         return False
-    if now.receiver == UNTOLD:
-        return True
-    return already or (before is not None and 0 < before.receiver == now.receiver)
+    return already or now.receives == UNTOLD or 0 < now.receives == timeline
 
 
 def choose(

@@ -1,7 +1,8 @@
 -- name: look
 -- What a node of PostgreSQL says of itself: whether it follows another, its timeline where it writes, how far its log is
 -- written (or, where it follows, replayed), the age in seconds of the last commit that it replayed, and how far it has the
--- log of the node that it follows and the process that receives it. Positions count bytes of the log. The time line is taken from a log file's name: pg_control_checkpoint knows a new one only minutes later.
+-- log of the node that it follows and the timeline that it receives. Positions count bytes of the log. The timeline is taken
+-- from a log file's name: pg_control_checkpoint knows a new one only minutes later.
 SELECT
     recovering AS in_recovery,
     CASE WHEN recovering THEN 0 ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int END AS timeline,
@@ -9,7 +10,7 @@ SELECT
     CASE WHEN recovering THEN extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8 END AS replayed_s,
     NULL::float8 AS lag_s,
     CASE WHEN recovering THEN (greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) - '0/0'::pg_lsn)::bigint END AS received,
-    coalesce((SELECT pid FROM pg_stat_wal_receiver), 0) AS receiver
+    received_timeline() AS receives
 FROM (SELECT pg_is_in_recovery() AS recovering OFFSET 0) AS node;
 
 -- name: look_at_aurora

@@ -119,7 +119,6 @@ class Watch:
 
     def _note(self, index: int, seen: Seen | None) -> None:
         """Take in what was seen of a node, and decide anew who does what."""
-        self._following[index] = follows(self.seen[index], seen, already=self._following[index])
         self.seen[index] = seen
         writer = writer_of(self.seen, since=self._timeline)
         if writer is not None and writer != self._last_writer:
@@ -130,6 +129,7 @@ class Watch:
             self._history.note(seen.position, seen.asked_at)
         if seen is not None and index == writer:
             self._timeline = seen.timeline
+        self._following[index] = follows(seen, timeline=self._timeline, already=self._following[index])
         before = self.view
         self.view = choose(
             self.seen, writer, self._history, limit_s=self._limit_s, serving=before.readers, following=self._following
