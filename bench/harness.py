@@ -8,6 +8,7 @@ import os
 import platform
 import statistics
 import sys
+import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Sequence
@@ -151,18 +152,19 @@ def running_shop(home: str | None = None) -> RunningShop:
 
 async def generate(plan: Plan) -> Load:
     """Carry the plan out in a process of its own; `BenchFailed` when an answer was not as expected."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bench"), cwd=ROOT, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
-    )
-    try:
-        answer, _ = await process.communicate(msgspec.msgpack.encode(plan))
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode:
-        raise BenchFailed(problem=f"the load generator ended with status {process.returncode}.")
-    load = msgspec.msgpack.decode(answer, type=Load)
+    with tempfile.NamedTemporaryFile(prefix="securecart-bench-") as answer:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "bench", answer.name), cwd=ROOT, stdin=asyncio.subprocess.PIPE
+        )
+        try:
+            await process.communicate(msgspec.msgpack.encode(plan))
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if process.returncode:
+            raise BenchFailed(problem=f"the load generator ended with status {process.returncode}.")
+        load = msgspec.msgpack.decode(answer.read(), type=Load)
     if load.failed:
         raise BenchFailed(problem=load.failed)
     return load
