@@ -15,7 +15,9 @@ from securecart.errors import StoreAway
 from securecart.patience import POSTGRES
 from securecart.stores.postgres import NEWEST, Database, connect
 from securecart.stores.postgres import database as store
-from securecart.stores.postgres.node import addresses_of
+from securecart.stores.postgres.choosing import Seen
+from securecart.stores.postgres.node import Node, addresses_of
+from securecart.stores.postgres.watch import Watch
 from tests.replicas import DEADLINE_S, Cluster, Server, a_cluster, until
 
 WHERE = "SELECT inet_server_port()"
@@ -219,6 +221,28 @@ async def test_an_old_writer_with_log_of_its_own_is_never_read(cluster: Cluster)
             await asyncio.sleep(0.05)
     finally:
         await database.close()
+
+
+async def test_who_followed_one_timeline_has_to_show_that_it_receives_the_next_also_of_the_same_node() -> None:
+    """A watch that was not looking for a moment may find the writer where it was, two timelines later."""
+    watch = Watch([Node("postgresql://127.0.0.1:9/nobody", pool_size=1) for _ in range(2)], limit_s=2.0)
+    watch.close()
+
+    def writes(timeline: int, position: int, at: float) -> Seen:
+        return Seen(False, timeline, position, None, None, at, at)
+
+    def receives(timeline: int, position: int, at: float) -> Seen:
+        return Seen(True, 0, position, 0.1, None, at, at, position, timeline)
+
+    watch._note(0, writes(7, 500, 1.0))
+    watch._note(1, receives(7, 500, 1.1))
+    assert watch.view.readers == (1,)
+    watch._note(0, writes(9, 510, 1.2))
+    assert watch.view.readers == ()
+    watch._note(1, receives(7, 510, 1.3))
+    assert watch.view.readers == (), "the end of the old timeline is no proof"
+    watch._note(1, receives(9, 510, 1.4))
+    assert watch.view.readers == (1,)
 
 
 async def has_no_receiver(server: Server) -> bool:

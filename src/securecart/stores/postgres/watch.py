@@ -123,12 +123,11 @@ class Watch:
         writer = writer_of(self.seen, since=self._timeline)
         if writer is not None and writer != self._last_writer:
             self._history.begin_anew()
-            if self._last_writer is not None:  # who followed the old one has to show that it follows this one
-                self._following = [False] * len(self.nodes)
         if seen is not None and seen.position is not None and index == writer:
             self._history.note(seen.position, seen.asked_at)
-        if seen is not None and index == writer:
+        if seen is not None and index == writer and seen.timeline != self._timeline:
             self._timeline = seen.timeline
+            self._following = [False] * len(self.nodes)  # who followed before has to show that it receives this timeline
         self._following[index] = follows(seen, timeline=self._timeline, already=self._following[index])
         before = self.view
         self.view = choose(
