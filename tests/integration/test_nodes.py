@@ -236,13 +236,13 @@ async def test_who_followed_one_timeline_has_to_show_that_it_receives_the_next_a
 
     watch._note(0, writes(7, 500, 1.0))
     watch._note(1, receives(7, 500, 1.1))
-    assert watch.view.readers == (1,)
+    assert list(watch.view.readers) == [1]
     watch._note(0, writes(9, 510, 1.2))
-    assert watch.view.readers == ()
+    assert not list(watch.view.readers)
     watch._note(1, receives(7, 510, 1.3))
-    assert watch.view.readers == (), "the end of the old timeline is no proof"
+    assert not list(watch.view.readers), "the end of the old timeline is no proof"
     watch._note(1, receives(9, 510, 1.4))
-    assert watch.view.readers == (1,)
+    assert list(watch.view.readers) == [1]
 
 
 async def has_no_receiver(server: Server) -> bool:
