@@ -25,6 +25,13 @@
     └── OperatorError                   (for the command line: says what to do next)
         ├── EngineFailed
         ├── ClusterRefused
+        ├── RecoveryRefused
+        ├── ArchiveUnusable
+        │   ├── ArchiveAway
+        │   ├── ArchiveFull
+        │   ├── ArchiveLocked
+        │   ├── ArchiveMissing
+        │   └── ArchiveDamaged
         ├── StepFailed
         ├── PortTaken
         ├── HomeUnusable
@@ -185,6 +192,35 @@ class EngineFailed(OperatorError):
 
 class ClusterRefused(OperatorError):
     """{problem}"""
+
+
+class RecoveryRefused(OperatorError):
+    """{problem}"""
+
+
+class ArchiveUnusable(OperatorError):
+    """The archive {archive} cannot be used: {why}."""
+
+
+class ArchiveAway(ArchiveUnusable):
+    """The archive {archive} does not answer: {why}. Nothing was changed; try again once it is back."""
+
+
+class ArchiveFull(ArchiveUnusable):
+    """The archive {archive} has no room left. Free some, or let go of older backups with a smaller SECURECART_BACKUP_DAYS."""
+
+
+class ArchiveLocked(ArchiveUnusable):
+    """{name} in the archive {archive} is encrypted, and the key that is set does not open it. Set
+    SECURECART_ARCHIVE_KEY to the key that it was written with."""
+
+
+class ArchiveMissing(ArchiveUnusable):
+    """There is no {name} in the archive {archive}."""
+
+
+class ArchiveDamaged(ArchiveUnusable):
+    """{name} in the archive {archive} is damaged: {why}."""
 
 
 class StepFailed(OperatorError):

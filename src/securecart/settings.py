@@ -69,6 +69,26 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = ""
     region_delay_ms: Annotated[int, _help("Simulated network delay between two regions, there and back.")] = 80
 
+    archive: Annotated[
+        str, _help("Where backups and the database's log go: a folder, s3://BUCKET/PREFIX, or off; empty: archive in the home.")
+    ] = ""
+    archive_key: Annotated[
+        str, _help("Secret key (age) that encrypts what is archived; empty: not encrypted. `securecart backup key` makes one.")
+    ] = ""
+    archive_synchronous: Annotated[
+        bool, _help("In the profile single: acknowledge a commit only once the archiver has its log on its own disk too.")
+    ] = False
+    backup_hours: Annotated[float, _help("Hours between two base backups; those between two full ones are incremental.")] = 6.0
+    backup_full_days: Annotated[float, _help("Days between two full base backups.")] = 7.0
+    backup_days: Annotated[float, _help("Days back to which the database can be recovered; older backups are removed.")] = 14.0
+    backup_fulls: Annotated[int, _help("Full base backups that are kept at least, however old they are.")] = 2
+    backup_rate_mb: Annotated[int, _help("Megabytes a second at most that a base backup reads; 0: as fast as it can.")] = 32
+    prove_hours: Annotated[float, _help("Hours between two proofs that the newest backup can be restored; 0: never.")] = 24.0
+    table_journal: Annotated[
+        bool, _help("Keep a journal of the DynamoDB tables in the archive, to recover them to any second (DynamoDB Local).")
+    ] = True
+    snapshot_hours: Annotated[float, _help("Hours between two snapshots of the DynamoDB tables into the archive.")] = 24.0
+
     dynamodb_url: Annotated[str, _help("DynamoDB endpoint; empty on AWS: the region's own.")] = ""
     dynamodb_region: Annotated[str, _help("AWS region of the DynamoDB tables.")] = "us-east-1"
     dynamodb_prefix: Annotated[str, _help("Put before each DynamoDB table's name.")] = "securecart-"
