@@ -33,6 +33,7 @@ COMMANDS = {
     "drill": ("drills", "app", "Break something on purpose, and see whether the promises are kept."),
     "promises": ("promises", "promises", "Check the shop's promises against its databases."),
     "readers": ("readers", "app", "See how far the event log's readers are, rebuild their work."),
+    "recover": ("recover", "app", "See what changed since a moment, bring back what was lost, go back altogether."),
     "tables": ("tables", "app", "See how carts and sessions are carried between two regions, compare both."),
     "accounts": ("accounts", "app", "Look at accounts, make one staff."),
     "settings": ("engines", "show_settings", "List every setting with its value and what it is for."),

@@ -1,0 +1,21 @@
+"""`securecart recover`: look at an earlier moment, bring back what was deleted or damaged since, or go back altogether."""
+
+from __future__ import annotations
+
+import typer
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="Go back: see what changed since a moment, bring back what was lost, or put everything back to it.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+
+
+@app.callback()
+def recover() -> None:
+    """Go back: see what changed since a moment, bring back what was lost, or put everything back to it."""
+
+
+# the ways back that live in files of their own are added here, as app.command("cluster")(recover_cluster.cluster)
