@@ -17,13 +17,14 @@ from securecart.engines.dynamodb import DynamoDB as Engine
 from securecart.engines.home import Home
 from securecart.engines.replicator import Replicator
 from securecart.ops import global_tables
-from securecart.ops.global_tables.model import Change, Item, Key, bare
-from securecart.ops.global_tables.stream import Stream, Table, key_of
-from securecart.ops.global_tables.wire import Region
+from securecart.ops.global_tables.model import Change
 from securecart.replicator import shared_tables
 from securecart.sandbox.link import Door, Link, LinkPlan, Node
 from securecart.stores import dynamodb
 from securecart.stores.dynamodb import DynamoDB
+from securecart.stores.dynamodb.items import Item, Key, Table, bare, key_of
+from securecart.stores.dynamodb.stream import Stream
+from securecart.stores.dynamodb.wire import Region
 
 PREFIX = "two-"
 TABLES = shared_tables(PREFIX)
@@ -102,7 +103,7 @@ class TwoRegions:
             told[name] = []
             while True:
                 batch = await stream.read()
-                told[name] += batch.changes
+                told[name] += [Change.of(name, table, record) for record in batch.records]
                 if batch.at_end:
                     break
         return told

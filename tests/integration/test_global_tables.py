@@ -20,7 +20,7 @@ from securecart import carts, sessions
 from securecart.cli import app
 from securecart.errors import CartChanged, NotCaughtUp, StoreAway
 from securecart.ops import global_tables
-from securecart.ops.global_tables.wire import Refused
+from securecart.stores.dynamodb.wire import Refused
 from securecart.values import Line
 from tests.two_regions import CARTS, TABLES, TwoRegions, two_regions
 

@@ -11,20 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from securecart.ops.global_tables.applying import marked
-from securecart.ops.global_tables.model import (
-    MARK,
-    Apply,
-    Change,
-    Item,
-    Key,
-    Ledger,
-    Look,
-    Mark,
-    Version,
-    bare,
-    digest,
-    same,
-)
+from securecart.ops.global_tables.model import Apply, Change, Ledger, Look, Mark, Version
+from securecart.stores.dynamodb.items import MARK, Item, Key, bare, digest, same
 
 REGIONS = ("a", "b")
 KEYS = [Key("t", f'{{"k":{{"S":"{name}"}}}}') for name in "xyz"]

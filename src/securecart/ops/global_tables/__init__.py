@@ -7,7 +7,7 @@ regions, by time and then by region. `replicate` runs the replicator, `compare` 
 
 from securecart.ops.global_tables.running import compare_urls, copy_urls, replicate
 from securecart.ops.global_tables.standing import Standing, Way, ask, caught_up
-from securecart.ops.global_tables.stream import Table
 from securecart.ops.global_tables.whole import Difference
+from securecart.stores.dynamodb.items import Table
 
 __all__ = ["Difference", "Standing", "Table", "Way", "ask", "caught_up", "compare_urls", "copy_urls", "replicate"]

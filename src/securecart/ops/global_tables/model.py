@@ -8,45 +8,16 @@ at, both streams are read past that look, and only then is it decided.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-import msgspec
 from msgspec import Struct, field
 
-__all__ = [
-    "MARK",
-    "UNKNOWN",
-    "Apply",
-    "Change",
-    "Entry",
-    "Item",
-    "Key",
-    "Ledger",
-    "Look",
-    "Mark",
-    "Version",
-    "bare",
-    "digest",
-    "same",
-]
+from securecart.stores.dynamodb.items import MARK, Item, Key, Table, bare, digest, ends_at, same
+from securecart.stores.dynamodb.stream import Record
 
-Item = Mapping[str, Any]  # in DynamoDB's own JSON
-MARK = "replicated"
+__all__ = ["UNKNOWN", "Apply", "Change", "Entry", "Ledger", "Look", "Mark", "Version"]
+
 UNKNOWN: Item = {}  # an image that nobody has seen yet; no real item is without a key
-
-
-class Key(Struct, frozen=True):
-    """A table and an item's key in it, as text that can be compared."""
-
-    table: str
-    text: str
-
-    def item(self) -> dict[str, Any]:
-        """The key in DynamoDB's own JSON."""
-        decoded: dict[str, Any] = msgspec.json.decode(self.text)
-        return decoded
 
 
 class Version(Struct, frozen=True, order=True):
@@ -93,6 +64,21 @@ class Change(Struct, frozen=True):
     new: Item | None
     old_mark: Mark | None = None
     new_mark: Mark | None = None
+
+    @classmethod
+    def of(cls, region: str, table: Table, record: Record) -> Change:
+        """What a record of this region's stream of the table comes to."""
+        over = ends_at(table, record.old) if record.new is None else None
+        return cls(
+            region=region,
+            key=record.key,
+            time_us=record.time_us if over is None else min(record.time_us, over * 1_000_000),
+            place=record.place,
+            old=bare(record.old),
+            new=bare(record.new),
+            old_mark=Mark.read(record.old),
+            new_mark=Mark.read(record.new),
+        )
 
     @property
     def echo(self) -> Mark | None:
@@ -322,35 +308,6 @@ class Ledger:
     def _other(self, region: str) -> str:
         first, second = self.regions
         return second if region == first else first
-
-
-def bare(item: Item | None) -> Item | None:
-    """The item without its mark."""
-    return None if item is None else {name: value for name, value in item.items() if name != MARK}
-
-
-def same(one: Item | None, other: Item | None) -> bool:
-    """Whether two images say the same, in whatever order they name it."""
-    return one == other or (one is not None and other is not None and digest(one) == digest(other))
-
-
-def digest(item: Item | None) -> str:
-    """A short name for what an item holds, its mark left out."""
-    if item is None:
-        return ""
-    return hashlib.blake2b(msgspec.json.encode(_ordered(bare(item))), digest_size=12).hexdigest()
-
-
-def _ordered(value: Any) -> Any:
-    """The value with all names and the members of all sets in order, so that equal items have equal text."""
-    if isinstance(value, Mapping):
-        return {
-            name: sorted(value[name]) if name in {"SS", "NS", "BS"} and isinstance(value[name], list) else _ordered(value[name])
-            for name in sorted(value)
-        }
-    if isinstance(value, list):
-        return [_ordered(one) for one in value]
-    return value
 
 
 def _chosen(images: Mapping[str, Item | None], newest: Version) -> Item | None:

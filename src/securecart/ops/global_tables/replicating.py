@@ -18,12 +18,13 @@ from msgspec import Struct
 
 from securecart.errors import StoreAway
 from securecart.ops.global_tables.applying import apply
-from securecart.ops.global_tables.model import Apply, Change, Item, Key, Ledger, Look, Version
+from securecart.ops.global_tables.model import Apply, Change, Ledger, Look, Version
 from securecart.ops.global_tables.state import Checkpoints
-from securecart.ops.global_tables.stream import Batch, Place, Stream, Table, Trimmed
 from securecart.ops.global_tables.whole import prepare_tables, suspects
-from securecart.ops.global_tables.wire import Refused, Region, Unlike
 from securecart.patience import GLOBAL_TABLES
+from securecart.stores.dynamodb.items import Item, Key, Table
+from securecart.stores.dynamodb.stream import Batch, Place, Stream, Trimmed
+from securecart.stores.dynamodb.wire import Refused, Region, Unlike
 from securecart.telemetry import log
 
 __all__ = ["Direction", "Replicator"]
@@ -152,17 +153,18 @@ class Replicator:
                 continue
             self._heard(stream.region.name)
             self._hear(where, batch, asked_at)
-            if batch.changes:
+            if batch.records:
                 busy_at = asked_at
             if batch.at_end:
                 await asyncio.sleep(POLL_S if asked_at - busy_at < IDLE_AFTER_S else IDLE_POLL_S)
 
     def _hear(self, where: tuple[str, str], batch: Batch, asked_at: float) -> None:
-        for change in batch.changes:
+        for record in batch.records:
+            change = Change.of(where[0], self.tables[where[1]], record)
             loser = self._ledger.hear(change)
             if loser is not None:
                 self._count_conflict(change, loser)
-        for key in dict.fromkeys(change.key for change in batch.changes):
+        for key in dict.fromkeys(record.key for record in batch.records):
             self._to_do.put_nowait(key)
         if batch.at_end:
             self._asked_at[where] = asked_at

@@ -11,9 +11,9 @@ from securecart.ops.global_tables import whole
 from securecart.ops.global_tables.replicating import Replicator
 from securecart.ops.global_tables.standing import serve
 from securecart.ops.global_tables.state import Checkpoints
-from securecart.ops.global_tables.stream import Table
 from securecart.ops.global_tables.whole import Difference
-from securecart.ops.global_tables.wire import Region
+from securecart.stores.dynamodb.items import Table
+from securecart.stores.dynamodb.wire import Region
 
 __all__ = ["compare_urls", "copy_urls", "replicate"]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from securecart.ops.global_tables.stream import Place
+from securecart.stores.dynamodb.stream import Place
 
 __all__ = ["Checkpoint", "Checkpoints"]
 

@@ -5,23 +5,22 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
 
 from securecart.ops.global_tables.applying import marked
-from securecart.ops.global_tables.model import Item, Key, Mark, Version, digest
+from securecart.ops.global_tables.model import Change, Mark, Version
 from securecart.ops.global_tables.state import Checkpoints
-from securecart.ops.global_tables.stream import Place, Stream, Table, ends_at, key_of
-from securecart.ops.global_tables.wire import Refused, Region
+from securecart.stores.dynamodb import shape
+from securecart.stores.dynamodb.items import Item, Key, Table, digest, ends_at, key_of
+from securecart.stores.dynamodb.stream import Place, Stream
+from securecart.stores.dynamodb.wire import Region
 
 __all__ = ["Difference", "Known", "compare", "copy", "prepare_tables", "suspects"]
 
-READY_WITHIN_S = 30
 WRITES_AT_ONCE = 100
-STREAM = {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
-SHAPE = ("AttributeDefinitions", "KeySchema")
 
 
 class Difference(Struct, frozen=True):
@@ -49,15 +48,15 @@ class _Seen(Struct, frozen=True):
 async def prepare_tables(regions: Sequence[Region], tables: Sequence[Table]) -> None:
     """Make what one region lacks in the image of the other, and have every table tell its changes; safe to repeat."""
     for table in tables:
-        found = {region.name: await _described(region, table) for region in regions}
-        shape = next((one for one in found.values() if one is not None), None)
+        found = {region.name: await shape.described(region, table.name) for region in regions}
+        like = next((one for one in found.values() if one is not None), None)
         for region in regions:
             described = found[region.name]
-            if described is None and shape is not None:
-                await _create(region, table, shape)
+            if described is None and like is not None:
+                await shape.create_like(region, table.name, like, expires=table.expires, streams=True)
             elif described is None or not described.get("StreamSpecification", {}).get("StreamEnabled"):
-                await region.call("UpdateTable", TableName=table.name, StreamSpecification=STREAM)
-            await _wait_until_active(region, table)
+                await region.call("UpdateTable", TableName=table.name, StreamSpecification=shape.STREAM)
+            await shape.wait_until_active(region, table.name)
 
 
 async def compare(regions: Sequence[Region], tables: Sequence[Table]) -> list[Difference]:
@@ -102,7 +101,7 @@ async def copy(source: Region, target: Region, tables: Sequence[Table], checkpoi
         written += await _delete(target, table, gone)
         version = Version(int(time.time() * 1_000_000), source.name)
         unlike: list[Item] = []
-        async for page in _pages(source, table):
+        async for page in shape.pages(source, table.name):
             unlike += [item for item in page if (seen := theirs.get(key_of(table, item))) is None or seen.digest != digest(item)]
             if len(unlike) >= WRITES_AT_ONCE:
                 written += await _put(target, table, unlike, version)
@@ -117,7 +116,7 @@ async def _learn(stream: Stream, newest: dict[Key, Known]) -> None:
     """The newest version of every key that the stream tells of, read to its end."""
     while True:
         batch = await stream.read()
-        for change in batch.changes:
+        for change in (Change.of(stream.region.name, stream.table, record) for record in batch.records):
             mark, before = change.echo, newest.get(change.key, Known())
             version = mark.version if mark is not None else Version(change.time_us, change.region)
             if mark is None and before.version.region == change.region:  # in order, whatever the clock says
@@ -141,23 +140,13 @@ async def _end_of(region: Region, table: Table, checkpoints: Checkpoints) -> Pla
 
 async def _seen(region: Region, table: Table) -> dict[Key, _Seen]:
     seen: dict[Key, _Seen] = {}
-    async for page in _pages(region, table):
+    async for page in shape.pages(region, table.name):
         seen |= {key_of(table, item): _Seen(digest(item), ends_at(table, item)) for item in page}
     return seen
 
 
 def _is_alive(seen: _Seen | None) -> bool:
     return seen is not None and (seen.ends_at is None or seen.ends_at > time.time())
-
-
-async def _pages(region: Region, table: Table) -> AsyncIterator[list[dict[str, Any]]]:
-    start: dict[str, Any] = {}
-    while True:
-        page = await region.call("Scan", TableName=table.name, ConsistentRead=True, **start)
-        yield page["Items"]
-        if "LastEvaluatedKey" not in page:
-            return
-        start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
 
 
 async def _put(region: Region, table: Table, items: Sequence[Item], version: Version) -> int:
@@ -175,38 +164,3 @@ async def _together(region: Region, steps: Sequence[Mapping[str, Any]]) -> int:
     for start in range(0, len(steps), WRITES_AT_ONCE):
         await region.call("TransactWriteItems", TransactItems=steps[start : start + WRITES_AT_ONCE])
     return len(steps)
-
-
-async def _described(region: Region, table: Table) -> dict[str, Any] | None:
-    try:
-        described: dict[str, Any] = (await region.call("DescribeTable", TableName=table.name))["Table"]
-    except Refused as refused:
-        if refused.code == "ResourceNotFoundException":
-            return None
-        raise
-    return described
-
-
-async def _create(region: Region, table: Table, shape: Mapping[str, Any]) -> None:
-    indexes = [
-        {name: index[name] for name in ("IndexName", "KeySchema", "Projection")}
-        for index in shape.get("GlobalSecondaryIndexes", [])
-    ]
-    await region.call(
-        "CreateTable",
-        TableName=table.name,
-        BillingMode="PAY_PER_REQUEST",
-        StreamSpecification=STREAM,
-        **{name: shape[name] for name in SHAPE},
-        **({"GlobalSecondaryIndexes": indexes} if indexes else {}),
-    )
-    await _wait_until_active(region, table)
-    if table.expires:
-        expiry = {"Enabled": True, "AttributeName": table.expires}
-        await region.call("UpdateTimeToLive", TableName=table.name, TimeToLiveSpecification=expiry)
-
-
-async def _wait_until_active(region: Region, table: Table) -> None:
-    async with asyncio.timeout(READY_WITHIN_S):
-        while (found := await _described(region, table)) is None or found["TableStatus"] != "ACTIVE":  # noqa: ASYNC110 - it is asked
-            await asyncio.sleep(0.1)

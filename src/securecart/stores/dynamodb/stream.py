@@ -5,27 +5,18 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 
-from securecart.ops.global_tables.model import Change, Item, Key, Mark, bare
-from securecart.ops.global_tables.wire import Refused, Region
+from securecart.stores.dynamodb.items import Item, Key, Table, key_of
+from securecart.stores.dynamodb.wire import Refused, Region
 
-__all__ = ["Batch", "Place", "Stream", "Table", "Trimmed", "ends_at", "key_of"]
+__all__ = ["Batch", "Place", "Record", "Stream", "Trimmed"]
 
 RECORDS_MAX = 1000
 # An answer ends at a thousand records or at a megabyte: one well below both has told everything there was.
 RECORDS_OF_AN_END = 900
 ENGINE_STAMP_DIGITS = 13
 LOST = ("TrimmedDataAccessException", "ResourceNotFoundException", "ValidationException")
-
-
-class Table(Struct, frozen=True):
-    """A table that is replicated: its full name, its key attributes, and the attribute (epoch seconds) that ends a life."""
-
-    name: str
-    keys: tuple[str, ...]
-    expires: str = ""
 
 
 class Place(Struct, frozen=True):
@@ -37,10 +28,23 @@ class Place(Struct, frozen=True):
     after: bool = True
 
 
-class Batch(Struct, frozen=True):
-    """What one question brought: the changes, whether that was all there were, and when (epoch seconds) it was asked."""
+class Record(Struct, frozen=True):
+    """One change to one item, its images as they were stored; `place` is where the stream can be read again from it.
 
-    changes: list[Change]
+    `time_us` (since 1970) is when it was made, by the engine's clock.
+    """
+
+    key: Key
+    time_us: int
+    place: tuple[str, str]
+    old: Item | None
+    new: Item | None
+
+
+class Batch(Struct, frozen=True):
+    """What one question brought: the records, whether that was all there were, and when (epoch seconds) it was asked."""
+
+    records: list[Record]
     at_end: bool
     asked_at: float
 
@@ -82,14 +86,14 @@ class Stream:
                 raise Trimmed from refused
             # An iterator has grown old; or it stood before the first record of a shard, which DynamoDB Local calls trimmed.
             return Batch([], at_end=False, asked_at=asked_at)
-        records = answer["Records"]
+        records = [_record(self.table, self.place.shard, told) for told in answer["Records"]]
         if records:
             self._has_read = True
-            self.place = Place(self.place.stream, self.place.shard, records[-1]["dynamodb"]["SequenceNumber"])
+            self.place = Place(self.place.stream, self.place.shard, records[-1].place[0])
         self._iterator = answer.get("NextShardIterator") or ""
         closed = not self._iterator and await self._go_on()
         at_end = not closed and len(records) < RECORDS_OF_AN_END
-        return Batch([self._change(record) for record in records], at_end=at_end, asked_at=asked_at)
+        return Batch(records, at_end=at_end, asked_at=asked_at)
 
     async def _find(self) -> None:
         """An iterator for the place."""
@@ -122,41 +126,21 @@ class Stream:
             raise Trimmed
         return shards
 
-    def _change(self, record: dict[str, Any]) -> Change:
-        told = record["dynamodb"]
-        old, new = told.get("OldImage"), told.get("NewImage")
-        return Change(
-            region=self.region.name,
-            key=key_of(self.table, told["Keys"]),
-            time_us=_written_us(record, self.table, old, new),
-            place=(told["SequenceNumber"], self.place.shard),
-            old=bare(old),
-            new=bare(new),
-            old_mark=Mark.read(old),
-            new_mark=Mark.read(new),
-        )
+
+def _record(table: Table, shard: str, told: dict[str, Any]) -> Record:
+    change = told["dynamodb"]
+    return Record(
+        key=key_of(table, change["Keys"]),
+        time_us=_made_us(told),
+        place=(change["SequenceNumber"], shard),
+        old=change.get("OldImage"),
+        new=change.get("NewImage"),
+    )
 
 
-def key_of(table: Table, item: Item) -> Key:
-    """The key of an item of this table."""
-    return Key(table.name, msgspec.json.encode({name: item[name] for name in table.keys}).decode())
-
-
-def ends_at(table: Table, item: Item | None) -> int | None:
-    """When the item's life ends, in epoch seconds; None when it does not."""
-    value = (item or {}).get(table.expires, {}).get("N") if table.expires else None
-    return int(float(value)) if value is not None else None
-
-
-def _written_us(record: dict[str, Any], table: Table, old: Item | None, new: Item | None) -> int:
-    """When the change was made; what was over already when it was removed counts from the moment it was over.
-
-    DynamoDB Local tells the minute; engines that we start say in the record's name which millisecond it was.
-    """
-    stamp, _, _ = str(record.get("eventID", "")).partition("-")
+def _made_us(told: dict[str, Any]) -> int:
+    """When the change was made. DynamoDB Local tells the minute; engines that we start say in the name which millisecond."""
+    stamp, _, _ = str(told.get("eventID", "")).partition("-")
     if len(stamp) == ENGINE_STAMP_DIGITS and stamp.isdigit():
-        made_us = int(stamp) * 1000
-    else:
-        made_us = int(float(record["dynamodb"]["ApproximateCreationDateTime"]) * 1_000_000)
-    over = ends_at(table, old) if new is None else None
-    return made_us if over is None else min(made_us, over * 1_000_000)
+        return int(stamp) * 1000
+    return int(float(told["dynamodb"]["ApproximateCreationDateTime"]) * 1_000_000)
