@@ -83,6 +83,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     backup_days: Annotated[float, _help("Days back to which the database can be recovered; older backups are removed.")] = 14.0
     backup_fulls: Annotated[int, _help("Full base backups that are kept at least, however old they are.")] = 2
     backup_rate_mb: Annotated[int, _help("Megabytes a second at most that a base backup reads; 0: as fast as it can.")] = 32
+    archiver_url: Annotated[str, _help("Where the archiver tells how it is; written by `up`.")] = ""
     prove_hours: Annotated[float, _help("Hours between two proofs that the newest backup can be restored; 0: never.")] = 24.0
     table_journal: Annotated[
         bool, _help("Keep a journal of the DynamoDB tables in the archive, to recover them to any second (DynamoDB Local).")

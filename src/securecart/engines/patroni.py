@@ -23,7 +23,7 @@ from securecart.engines.beyond import Beyond
 from securecart.engines.home import Home
 from securecart.engines.orphans import adopt_orphans
 from securecart.engines.patroni_rest import NodeState, ask, ask_cluster, request
-from securecart.engines.patroni_yaml import Folders, Neighbour, configuration, dynamic, raft_folder
+from securecart.engines.patroni_yaml import Folders, Neighbour, configuration, dynamic, founding, raft_folder
 from securecart.engines.postgres_files import (
     as_ordinary_user,
     clear_the_way,
@@ -105,9 +105,8 @@ class PatroniNode(Engine):
         file = self.home.run() / f"{self.label}.yaml"
         voters = [voter.raft_port for voter in (*self._nodes, *self.voters) if voter is not self]
         folders = Folders(data, programs, sockets_of(self))
-        told = configuration(
-            self._roles, self.as_neighbour(), voters, folders, store=self.settings.cluster_store, beyond=self.beyond
-        )
+        at_first = founding(self.version, self.settings, self.beyond)
+        told = configuration(self._roles, self.as_neighbour(), voters, folders, at_first, store=self.settings.cluster_store)
         self.home.write_private(file, msgspec.json.format(msgspec.json.encode(told)).decode())
         self.spawn(as_ordinary_user(self, [sys.executable, "-m", "patroni", str(file)]))
 
@@ -127,7 +126,7 @@ class PatroniNode(Engine):
                 return False
             # What a newer version wants of an older home's cluster.
             key = self.home.secret("patroni_secret")
-            await request(self.rest_url(), "PATCH", "/config", body=dynamic(self.beyond), key=key)
+            await request(self.rest_url(), "PATCH", "/config", body=dynamic(self.version, self.settings, self.beyond), key=key)
         self._was_ready = True
         return True
 

@@ -6,7 +6,7 @@ node's own. Written as JSON, which is YAML too.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,27 +16,24 @@ from msgspec import Struct
 from securecart.engines.beyond import Beyond, slot_for
 from securecart.engines.home import Home
 from securecart.engines.patroni_rest import ACCOUNT
-from securecart.engines.postgres import CONFIGURATION
-from securecart.engines.postgres_roles import REPLICATION, REWIND, SUPERUSER, Roles
+from securecart.engines.postgres import CONFIGURATION, archived
+from securecart.engines.postgres_roles import ARCHIVER, REPLICATION, REWIND, SUPERUSER, Roles
 from securecart.errors import BadInput
+from securecart.settings import Settings
 
-__all__ = ["LEASE_S", "Folders", "Neighbour", "configuration", "dynamic", "raft", "raft_folder", "scope_of"]
+__all__ = ["LEASE_S", "Folders", "Neighbour", "configuration", "dynamic", "founding", "raft", "raft_folder", "scope_of"]
 
 SCOPE = "securecart"
 FOUNDER = "patroni-1"
 # The writer's lease: who has not renewed it for so long is no writer any more. Patroni allows no less.
 LEASE_S = 20
 
-# What replication needs beside CONFIGURATION. A node that is frozen or cut off is noticed within 5 seconds; a slot keeps
-# at most 2 GB of log for a node that is away, and a node that missed more is copied anew.
+# What replication needs beside CONFIGURATION and what the archiver needs. A node that is frozen or cut off is noticed within
+# 5 seconds; a slot keeps at most 2 GB of log for a node that is away, and a node that missed more is copied anew.
 REPLICATED = {
-    "wal_level": "replica",
     "hot_standby": "on",
     "wal_log_hints": "on",
-    "max_wal_senders": "10",
-    "max_replication_slots": "10",
     "wal_keep_size": "256MB",
-    "max_slot_wal_keep_size": "2GB",
     "wal_sender_timeout": "5s",
     "wal_receiver_timeout": "5s",
     "wal_receiver_status_interval": "1s",
@@ -68,15 +65,23 @@ class Folders(Struct, frozen=True):
     sockets: str
 
 
-def dynamic(beyond: Beyond | None = None) -> dict[str, Any]:
-    """What all nodes agree on; where there is another region, that they keep its slot.
+# The archiver's slot is on the node that writes, and on the others as far as the writer's: after a failover nothing is lost.
+# In a region that follows another nobody reads it, so it is not there.
+ARCHIVERS = {"type": "physical", "cluster_type": "primary"}
+
+
+def dynamic(version: str, settings: Settings, beyond: Beyond | None = None) -> dict[str, Any]:
+    """What all nodes agree on: that they keep the archiver's slot, and where there is another region, that region's.
 
     A commit is acknowledged when two nodes have it, always: the writer and whichever of the others is first (`quorum`);
     without a second node there are no writes (`synchronous_mode_strict`). A writer whose PostgreSQL crashed hands over at
     once (`primary_start_timeout` 0).
     """
-    parameters = {**CONFIGURATION, **REPLICATED}
+    parameters = {**CONFIGURATION, **archived(version, settings), **REPLICATED}
     parameters.pop("listen_addresses")  # each node's own
+    slots = {ARCHIVER: None if settings.archive == "off" else ARCHIVERS}
+    if beyond is not None:
+        slots[slot_for(beyond.other)] = {"type": "physical"}
     return {
         "ttl": LEASE_S,
         "loop_wait": 1,
@@ -86,14 +91,17 @@ def dynamic(beyond: Beyond | None = None) -> dict[str, Any]:
         "synchronous_mode_strict": True,
         "check_timeline": True,
         "postgresql": {"use_pg_rewind": True, "use_slots": True, "parameters": parameters},
-        **({} if beyond is None else {"slots": {slot_for(beyond.other): {"type": "physical"}}}),
+        "slots": slots,
     }
 
 
 def configuration(
-    roles: Roles, me: Neighbour, voters: Sequence[int], folders: Folders, *, store: str, beyond: Beyond | None = None
+    roles: Roles, me: Neighbour, voters: Sequence[int], folders: Folders, at_first: Mapping[str, Any], *, store: str
 ) -> dict[str, Any]:
-    """Everything for one node; `store` is where the leader is agreed on, empty for Raft with the others' ports `voters`."""
+    """Everything for one node; `store` is where the leader is agreed on, empty for Raft with the others' ports `voters`.
+
+    `at_first` is what the node that founds the cluster gives all of them to agree on.
+    """
     home = roles.home
     return {
         "scope": scope_of(home),
@@ -105,7 +113,7 @@ def configuration(
         },
         **_agreement(home, me, voters, store),
         # Only the node that has data may begin a cluster: another one would make an empty one of its own.
-        **({"bootstrap": {"dcs": _at_first(beyond)}} if me.label == FOUNDER else {}),
+        **({"bootstrap": {"dcs": at_first}} if me.label == FOUNDER else {}),
         "postgresql": {
             "listen": f"127.0.0.1:{me.port}",
             "connect_address": f"127.0.0.1:{me.port}",
@@ -152,9 +160,12 @@ def raft_folder(home: Home, label: str) -> Path:
     return home.path / "data" / "raft" / label
 
 
-def _at_first(beyond: Beyond | None) -> dict[str, Any]:
+def founding(version: str, settings: Settings, beyond: Beyond | None = None) -> dict[str, Any]:
+    """What all nodes agree on at first: where the region begins as a copy of another, that it follows it."""
+    agreed = dynamic(version, settings, beyond)
+    agreed["slots"] = {name: slot for name, slot in agreed["slots"].items() if slot is not None}
     follows = beyond is not None and beyond.begins_as_copy
-    return {**dynamic(beyond), **({"standby_cluster": beyond.as_standby()} if beyond is not None and follows else {})}
+    return {**agreed, **({"standby_cluster": beyond.as_standby()} if beyond is not None and follows else {})}
 
 
 def _agreement(home: Home, me: Neighbour, voters: Sequence[int], store: str) -> dict[str, Any]:

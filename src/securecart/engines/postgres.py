@@ -6,10 +6,11 @@ import asyncio
 import signal
 
 from securecart.engines.postgres_files import as_ordinary_user, clear_the_way, initdb, programs_of, sockets_of
-from securecart.engines.postgres_roles import APP, NOT_READY, OWNER, SUPERUSER, Roles, look_at
+from securecart.engines.postgres_roles import APP, ARCHIVER, NOT_READY, OWNER, SUPERUSER, Roles, look_at
 from securecart.engines.process import Engine
+from securecart.settings import Settings
 
-__all__ = ["CONFIGURATION", "Postgres"]
+__all__ = ["CONFIGURATION", "Postgres", "archived"]
 
 # A laptop's share of memory; durability stays as PostgreSQL ships it (fsync and synchronous_commit on).
 CONFIGURATION = {
@@ -32,6 +33,15 @@ CONFIGURATION = {
     "log_lock_waits": "on",
     "log_line_prefix": "%m [%p] %q%u ",
 }
+# What the archiver needs: log that says all, a place to send it from, and a slot that keeps at most 2 GB of it for an
+# archiver that is away, so that a full archive never fills the database's disk.
+ARCHIVED = {
+    "wal_level": "replica",
+    "max_wal_senders": "10",
+    "max_replication_slots": "10",
+    "max_slot_wal_keep_size": "2GB",
+}
+SUMMARIES_SINCE = 17
 
 
 class Postgres(Engine):
@@ -49,14 +59,14 @@ class Postgres(Engine):
         if not (data / "PG_VERSION").exists():
             await initdb(self, programs, data, SUPERUSER, Roles(self.home).password(SUPERUSER))
         await clear_the_way(data, self.home.run() / f".s.PGSQL.{self.port}.lock")
-        configuration = {**CONFIGURATION, "unix_socket_directories": sockets_of(self)}
+        configuration = {**CONFIGURATION, **archived(self.version, self.settings), "unix_socket_directories": sockets_of(self)}
         given = [part for name, value in configuration.items() for part in ("-c", f"{name}={value}")]
         self.spawn(as_ordinary_user(self, [str(programs / "postgres"), "-D", str(data), "-p", str(self.port), *given]))
 
     async def answers(self) -> bool:
         """Whether the shop's own role can log in; the roles and the database are made on the way."""
         try:
-            await Roles(self.home).make([self.port])
+            await Roles(self.home).make([self.port], to_replicate=True)
         except NOT_READY:
             return False
         return await super().answers()
@@ -74,3 +84,15 @@ class Postgres(Engine):
             "postgres_owner_url": roles.url(OWNER, [self.port]),
             "cluster_urls": "",
         }
+
+
+def archived(version: str, settings: Settings) -> dict[str, str]:
+    """How a server of this version is configured to be archived; on one node a commit may wait for the archiver.
+
+    With summaries of its log (17 and newer), base backups can be incremental.
+    """
+    summaries = {"summarize_wal": "on"} if int(version.partition(".")[0]) >= SUMMARIES_SINCE else {}
+    if settings.archive == "off":
+        return dict(ARCHIVED)
+    waits = settings.profile == "single" and settings.archive_synchronous
+    return {**ARCHIVED, **summaries, **({"synchronous_standby_names": ARCHIVER} if waits else {})}

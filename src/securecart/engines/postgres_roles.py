@@ -8,11 +8,13 @@ import asyncpg
 
 from securecart.engines.home import Home
 
-__all__ = ["APP", "DATABASE", "NOT_READY", "OWNER", "REPLICATION", "REWIND", "SUPERUSER", "Roles", "look_at"]
+__all__ = ["APP", "ARCHIVER", "DATABASE", "NOT_READY", "OWNER", "REPLICATION", "REWIND", "SUPERUSER", "Roles", "look_at"]
 
 SUPERUSER, OWNER, APP = "postgres", "securecart_owner", "securecart_app"
-# Only where PostgreSQL runs on several nodes: one to stream, one to bring a diverged node back (pg_rewind).
+# One to stream: standbys and the archiver; one, where there are several nodes, to bring a diverged one back (pg_rewind).
 REPLICATION, REWIND = "securecart_replication", "securecart_rewind"
+# What the archiver's stream is called at the server, and the slot that keeps log for it.
+ARCHIVER = "securecart_archiver"
 DATABASE = "securecart"
 NOT_READY = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, TimeoutError)
 CONNECT_TIMEOUT_S = 3
@@ -40,10 +42,10 @@ class Roles:
         """The address of a database on one or several nodes of this machine."""
         return f"postgresql://{role}:{self.password(role)}@{','.join(f'127.0.0.1:{port}' for port in ports)}/{database}"
 
-    async def make(self, ports: Sequence[int]) -> None:
+    async def make(self, ports: Sequence[int], *, to_replicate: bool = False) -> None:
         """Make roles and database on the node that takes writes, unless they are there; raises `NOT_READY`.
 
-        Nothing of it waits for a standby, which may come only later.
+        With `to_replicate`, those for replication too. Nothing of it waits for a standby, which may come only later.
         """
         admin = await self.connect(ports, SUPERUSER)
         try:
@@ -56,6 +58,8 @@ class Roles:
                 # Last, and in one step: as long as the database is missing, all of this is done again.
                 await admin.execute(f"CREATE DATABASE {DATABASE} OWNER {OWNER} TEMPLATE template1")
             await admin.execute(f"GRANT pg_read_all_stats TO {OWNER}")  # it tells the shop's role which timeline a node receives
+            for statement in self.to_replicate() if to_replicate else ():
+                await admin.execute(statement)
         finally:
             await admin.close()
         self._write_password_file()

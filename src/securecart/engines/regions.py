@@ -27,11 +27,21 @@ __all__ = ["FIRST", "SECOND", "SHARED", "region_stores", "second_region"]
 FIRST, SECOND = "a", "b"
 NODES_OF_SECOND = 2
 # What belongs to no region and outlives each of them.
-SHARED = ("link", "gateway", "replicator")
+SHARED = ("link", "gateway", "replicator", "archiver")
 # What belongs to one region and is not handed down to the next.
 OWN = {
     *("region", "postgres_url", "postgres_owner_url", "region_postgres_url", "cluster_urls", "cluster_key", "cluster_name"),
-    *("dynamodb_url", "valkey_url", "web_url", "link_url", "replicator_url", "gateway_url", "gateway_key", "internal_key"),
+    *(
+        "dynamodb_url",
+        "valkey_url",
+        "web_url",
+        "link_url",
+        "replicator_url",
+        "archiver_url",
+        "gateway_url",
+        "gateway_key",
+        "internal_key",
+    ),
     *("patroni_secret", "raft_secret", "valkey_password", "fences"),
 }
 

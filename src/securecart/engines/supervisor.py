@@ -18,6 +18,7 @@ import psutil
 from msgspec import Struct
 
 from securecart import settings as settings_table
+from securecart.engines.archiver import Archiver, archiver_of
 from securecart.engines.dynamodb import DynamoDB
 from securecart.engines.elsewhere import Elsewhere
 from securecart.engines.gateway import Gateway
@@ -43,7 +44,7 @@ PAUSE_AFTER_DEATH_S = 0.5
 STOP_WITHIN_S = 75
 STORES: tuple[type[Engine], ...] = (Postgres, Valkey, DynamoDB, Gateway)
 SHOP: tuple[type[Engine], ...] = (Web, Worker)
-NODES: tuple[type[Engine], ...] = (PatroniNode, Witness, Link, Replicator)
+NODES: tuple[type[Engine], ...] = (PatroniNode, Witness, Link, Replicator, Archiver)
 KINDS = {kind.name: kind for kind in STORES + NODES + SHOP}
 
 
@@ -60,12 +61,16 @@ Report = Callable[[Step], None]
 
 
 def plan(home: Home, settings: Settings) -> list[Stage]:
-    """What to run, in stages: the stores, then the shop; the setting `profile` says on how many nodes."""
+    """What to run, in stages: the stores, then the shop; the setting `profile` says on how many nodes.
+
+    The archiver starts beside the stores and ends with them, when the shop is still: so it has seen all that the shop did.
+    """
+    archiver = archiver_of(home, settings)
     if settings.profile == "regions":
         there = second_region(home)
         doors = [*shop_processes(home, settings), *shop_processes(Home(there.home_path), there)]
-        return [region_stores(home, settings, there), doors]
-    return [stores(home, settings), shop_processes(home, settings)]
+        return [[*region_stores(home, settings, there), *archiver], doors]
+    return [[*stores(home, settings), *archiver], shop_processes(home, settings)]
 
 
 def stores(home: Home, settings: Settings) -> Stage:
