@@ -18,7 +18,9 @@ from prometheus_client import Counter
 
 from securecart import checkout, readers, settings, telemetry
 from securecart.app import Shop, open_shop
+from securecart.engines import Home
 from securecart.errors import StoreAway
+from securecart.ops.recovery.proofs import LOOK_EVERY_S, Proofs
 from securecart.stores.postgres import log as event_log
 from securecart.telemetry import log
 
@@ -55,8 +57,17 @@ TIMETABLE = (
 
 
 async def work(shop: Shop, stopping: asyncio.Event) -> None:
-    """Run every job at its pace, and the readers of the event log, until `stopping` is set; a job under way is finished first."""
-    await asyncio.gather(readers.run(shop.stores, stopping), *(_repeat(shop, job, stopping) for job in TIMETABLE))
+    """Run every job at its pace, and the readers of the event log, until `stopping` is set; a job under way is finished first.
+
+    A proof of the newest backup is not: it takes minutes, is a process of its own, and ends with this one.
+    """
+    proofs = Proofs(Home(shop.settings.home_path), shop.settings)
+    prove = Job("begin a proof", lambda _: LOOK_EVERY_S, lambda _: proofs.look())
+    jobs = [*TIMETABLE, prove] if proofs.wanted else TIMETABLE
+    try:
+        await asyncio.gather(readers.run(shop.stores, stopping), *(_repeat(shop, job, stopping) for job in jobs))
+    finally:
+        await proofs.close()
 
 
 async def _repeat(shop: Shop, job: Job, stopping: asyncio.Event) -> None:

@@ -23,6 +23,7 @@ from securecart.cli.failover import missed, title, told
 from securecart.cli.promises import verdict
 from securecart.cli.region_drill import missed_by_regions, told_of_regions
 from securecart.cli.screen import out, say
+from securecart.cli.undelete import missed_by_undelete, told_of_undelete
 from securecart.engines import Step
 from securecart.errors import BadInput
 from securecart.settings import Settings
@@ -192,6 +193,42 @@ def region(
     else:
         out.print(told_of_regions(found), markup=False, soft_wrap=True)
     for sentence in missed_by_regions(found):
+        say(sentence)
+    if not (found.kept and found.met):
+        raise typer.Exit(1)
+
+
+@app.command("undelete")
+def undelete(
+    orders: Annotated[int, typer.Option(min=1, max=100_000, help="Orders that are deleted.")] = 1_000,
+    calm: Annotated[float, typer.Option(min=1.0, help="Seconds of shopping before a mishap, to compare with.")] = 15.0,
+    form: Annotated[str, typer.Option(help=f"The mishap: {', '.join(drills.FORMS)}, or both, one after the other.")] = "both",
+    seed: Seed = 0,
+    shoppers: Shoppers = 16,
+    home: Home = None,
+    keep: Keep = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Lose rows by an operator's mistake under load and bring back just those; exit code 1 when it was not exact, or slow.
+
+    orders: DELETE FROM orders, a thousand at once, with all that hangs on them. prices: every price becomes nothing. Then
+    [bold]securecart recover rows --at[/bold] a few seconds before the mishap, while shoppers buy. Every lost row has to be as it
+    was, byte by byte, no other may be touched, and what was changed on purpose since has to stay. Without --home it starts a
+    shop in a folder of its own, and removes it afterwards; the mishap really happens to a shop that is given with --home.
+    """
+    if form not in {*drills.FORMS, "both"}:
+        raise BadInput(field="form", problem=f"There is no form {form!r}; choose from {', '.join(drills.FORMS)}, both.")
+    forms = tuple(one for one in drills.FORMS if form in {one, "both"})
+    plan = drills.UndeletePlan(forms, orders, seed or secrets.randbelow(10**6) + 1, shoppers, calm)
+    say(f"seed {plan.seed}")
+    found = _run(
+        lambda loaded: drills.drill_undelete(loaded, plan, tell=say), home=home, keep=keep, profile="single", web_processes=0
+    )
+    if as_json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
+    else:
+        out.print(told_of_undelete(found), markup=False, soft_wrap=True)
+    for sentence in missed_by_undelete(found):
         say(sentence)
     if not (found.kept and found.met):
         raise typer.Exit(1)

@@ -8,6 +8,8 @@ asks the nodes who leads. The dependency drill (`dependency`) kills the cache, D
 for a while.
 The region drill (`region`) kills the region that takes the writes, or has it hand over, with
 shoppers in both regions; `holders` are those whose sessions and carts are looked for afterwards.
+The undelete drill (`undelete`) makes an operator's mistake, one of the `mishaps`, and has the very command that an operator would
+run bring back what it took; `copies` of the rows and what shoppers are `shown` tell whether just that came back.
 """
 
 from securecart.drills.chart import draw_svg, draw_text
@@ -21,8 +23,11 @@ from securecart.drills.own_shop import own_shop
 from securecart.drills.region import drill_region
 from securecart.drills.region_model import RegionPlan, RegionVerdict
 from securecart.drills.summary import Figure, runs_in, summarise
+from securecart.drills.undelete import drill_undelete
+from securecart.drills.undelete_model import FORMS, UndeletePlan, UndeleteVerdict, Undone
 
 __all__ = [
+    "FORMS",
     "HELPERS",
     "KINDS",
     "MODES",
@@ -37,6 +42,9 @@ __all__ = [
     "RegionPlan",
     "RegionVerdict",
     "Round",
+    "UndeletePlan",
+    "UndeleteVerdict",
+    "Undone",
     "Verdict",
     "draw_svg",
     "draw_text",
@@ -44,6 +52,7 @@ __all__ = [
     "drill_dependency",
     "drill_failover",
     "drill_region",
+    "drill_undelete",
     "own_shop",
     "runs_in",
     "summarise",

@@ -26,11 +26,11 @@ from securecart.errors import DrillFailed
 from securecart.promises import State, Told
 from securecart.values import Address, Money
 
-__all__ = ["FIRST_HOUSEHOLD", "Crowd"]
+__all__ = ["FIRST_HOUSEHOLD", "Crowd", "Habits"]
 
 # the drill's households are none of the demo's
 FIRST_HOUSEHOLD = 1_000_000
-CARDS = {"tok_visa": 78, "tok_mastercard": 10, "tok_declined": 7, "tok_answer_lost": 5}
+CARDS = (("tok_visa", 78), ("tok_mastercard", 10), ("tok_declined", 7), ("tok_answer_lost", 5))
 SLOW_CARD = "tok_slow"
 CANCELLED_SHARE = 0.1
 THINKING_S = (0.1, 0.5)
@@ -57,6 +57,16 @@ class Memory(Struct):
     told: Told
 
 
+class Habits(Struct, frozen=True):
+    """How long shoppers think between two purchases, in seconds, and how many of a hundred pay with which card."""
+
+    thinking_s: tuple[float, float] = THINKING_S
+    cards: tuple[tuple[str, int], ...] = CARDS
+
+
+HABITS = Habits()
+
+
 class Crowd:
     """Shoppers who buy while the doors are `open`, each with dice of its own; the `timeline` notes each paid order.
 
@@ -72,8 +82,10 @@ class Crowd:
         seed: int,
         timeline: Timeline | None = None,
         first: int = FIRST_HOUSEHOLD,
+        habits: Habits = HABITS,
     ) -> None:
         self._client = client
+        self._habits = habits
         self._first = first
         self._goods = goods
         self.timeline = timeline or Timeline()
@@ -157,7 +169,7 @@ class Crowd:
             finally:
                 self._shopping -= 1
                 self._all_home.set()
-            await asyncio.sleep(dice.uniform(*THINKING_S))
+            await asyncio.sleep(dice.uniform(*self._habits.thinking_s))
 
     async def buy_slowly(self, household: int, dice: random.Random) -> None:
         """One purchase of a household beside the crowd's own, whose card takes two seconds."""
@@ -165,7 +177,7 @@ class Crowd:
 
     async def _buy(self, household: int, dice: random.Random, token: str | None = None) -> None:
         lines = self._goods.basket(dice)
-        token = dice.choices(list(CARDS), list(CARDS.values()))[0] if token is None else token
+        token = _one_of(self._habits.cards, dice) if token is None else token
         cancels = dice.random() < CANCELLED_SHARE
         answer = await self._ask(household, "PUT", "/api/cart", msgspec.json.encode({"lines": lines}))
         if answer.status != HTTPStatus.OK:
@@ -187,7 +199,7 @@ class Crowd:
 
     async def _check_out(self, household: int, key: str, body: bytes) -> Placed | None:
         """Send the checkout until the shop has decided, or for as long as a shopper has patience; None when refused."""
-        deadline = time.monotonic() + DECIDED_WITHIN_S
+        began = time.monotonic()
         while True:
             answer = await self._ask(household, "POST", "/api/checkout", body, {"Idempotency-Key": key})
             if answer.status not in {HTTPStatus.CREATED, HTTPStatus.ACCEPTED}:
@@ -195,7 +207,8 @@ class Crowd:
                 return None
             placed = msgspec.json.decode(answer.body, type=Placed)
             self._hear(household, key, placed)
-            if answer.status == HTTPStatus.CREATED or time.monotonic() > deadline:
+            if answer.status == HTTPStatus.CREATED or time.monotonic() > began + DECIDED_WITHIN_S:
+                self.timeline.took("checkout", time.monotonic() - began)
                 self._recent.append((household, placed.number))
                 await self._note_sale(placed)
                 return placed
@@ -230,3 +243,7 @@ class Crowd:
         self.refused[code] += 1
         if answer.status not in {HTTPStatus.CONFLICT, HTTPStatus.PAYMENT_REQUIRED}:
             raise DrillFailed(why=f"the shop answered {answer.status} ({code}) to a shopper who did nothing wrong")
+
+
+def _one_of(cards: tuple[tuple[str, int], ...], dice: random.Random) -> str:
+    return dice.choices([token for token, _ in cards], [share for _, share in cards])[0]

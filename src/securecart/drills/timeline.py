@@ -25,6 +25,7 @@ class Timeline:
     def __init__(self) -> None:
         self._successes: Moments = defaultdict(list)
         self._failures: Moments = defaultdict(list)
+        self._waits: dict[str, list[tuple[float, float]]] = defaultdict(list)
 
     def succeeded(self, kind: str, what: str = "") -> None:
         """Somebody just got what they asked for."""
@@ -33,6 +34,10 @@ class Timeline:
     def failed(self, kind: str, what: str = "") -> None:
         """Somebody was just sent away: an answer of 500 or above, or no connection."""
         self._failures[kind, what].append(time.monotonic())
+
+    def took(self, kind: str, seconds: float) -> None:
+        """Somebody has just waited so long for it, repetitions included."""
+        self._waits[kind].append((time.monotonic(), seconds))
 
     def hear(self, method: str, path: str, status: int) -> None:
         """Note a request of a shopper, also one that the client repeats by itself; status 0 is no answer."""
@@ -50,6 +55,10 @@ class Timeline:
     def failures(self, kind: str, what: str | None = None, *, since: float, until: float) -> int:
         """How many were sent away in these moments."""
         return len(_between(self._failures, kind, what, since, until))
+
+    def waits(self, kind: str, *, since: float, until: float) -> list[float]:
+        """How long those waited, in seconds, who had it in these moments, the shortest first."""
+        return sorted(seconds for at, seconds in self._waits[kind] if since <= at <= until)
 
     def first_success(self, kind: str, *, since: float) -> float | None:
         """The moment of the first success from `since` on."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from litestar import Response, get
@@ -15,7 +16,10 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from securecart.app import Shop
+from securecart.engines import Home
 from securecart.errors import SecureCartError
+from securecart.ops.recovery import certificates
+from securecart.ops.recovery.certificates import Certificate
 from securecart.stores.postgres import NodeState
 from securecart.stores.postgres.log import Standing
 
@@ -51,12 +55,15 @@ async def readyz(shop: Shop) -> Response[Readiness]:
 @get("/metrics", include_in_schema=False)
 async def metrics(shop: Shop) -> Response[bytes]:
     """Counters of all web processes and the worker of this machine, and how far the readers are, as Prometheus reads them."""
-    counted, seen = await asyncio.gather(asyncio.to_thread(_counted), shop.lookout.look())
+    counted, proofs, seen = await asyncio.gather(
+        asyncio.to_thread(_counted), asyncio.to_thread(_proofs, shop.settings.home_path), shop.lookout.look()
+    )
     lag = CollectorRegistry()
     lag.register(_Lag(seen or {}))
     nodes = shop.database.nodes()
     lag.register(_Nodes(nodes))
     lag.register(_Region(shop.settings.region, _lag_of_region(nodes, shop.settings.region_postgres_url)))
+    lag.register(_Proofs(*proofs))
     return Response(counted + generate_latest(lag), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -123,6 +130,28 @@ class _Region(Collector):
         if self._lag_s is not None:
             rpo.add_metric([self._region], self._lag_s)
         yield rpo
+
+
+class _Proofs(Collector):
+    """When the newest backup was proved, by the certificates in this machine's home folder; nothing where there are none."""
+
+    def __init__(self, newest: Certificate | None, good: Certificate | None) -> None:
+        self._newest = newest
+        self._good = good
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """A moment and not an age, which goes stale; alarm on `time() - it`. And whether the newest proof failed."""
+        proved = GaugeMetricFamily("securecart_backup_proved_timestamp_seconds", "When the newest good proof of a backup began.")
+        failed = GaugeMetricFamily("securecart_backup_proof_failed", "1 where the newest proof found the backup to be no good.")
+        if self._good is not None:
+            proved.add_metric([], self._good.began_at.timestamp())
+        if self._newest is not None:
+            failed.add_metric([], int(not self._newest.good))
+        yield from (proved, failed)
+
+
+def _proofs(home: Path) -> tuple[Certificate | None, Certificate | None]:
+    return certificates.newest(Home(home)), certificates.newest(Home(home), good=True)
 
 
 def _lag_of_region(nodes: Sequence[NodeState], url: str) -> float | None:
