@@ -57,7 +57,7 @@ class Proofs:
             return
         last = await asyncio.to_thread(certificates.newest, self._home)
         due = is_due(
-            last and last.began_at,
+            last.began_at if last is not None else None,
             now=datetime.now(UTC),
             hours=self._settings.prove_hours,
             started_at=self._started_at,
