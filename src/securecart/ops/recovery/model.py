@@ -84,6 +84,8 @@ class Base(Struct, frozen=True):
     archive_bytes: int
     source: str
     seconds: float = 0.0
+    # a transaction of this number or a later one had not begun when the backup ended; 0: not known
+    next_xid: int = 0
     # when `backup verify` last read all of it
     verified_at: datetime | None = None
 
@@ -136,7 +138,10 @@ class Window(Struct, frozen=True):
 
 
 class Holdings(Struct, frozen=True):
-    """What the archive holds of the database, in one look."""
+    """What the archive holds of the database, in one look.
+
+    `unread` are objects that cannot be understood, each with the reason; `strays` belong to backups that were never finished.
+    """
 
     bases: tuple[Base, ...]
     pieces: tuple[Piece, ...]
@@ -145,6 +150,8 @@ class Holdings(Struct, frozen=True):
     beat: Beat | None
     windows: tuple[Window, ...]
     bytes: int
+    unread: tuple[str, ...] = ()
+    strays: tuple[str, ...] = ()
 
 
 def parse_moment(text: str, *, now: datetime | None = None) -> Moment | None:
