@@ -30,7 +30,7 @@ from securecart.ops.recovery.reach import Era, Reach, chain_in, eras_of, gaps_in
 from securecart.ops.recovery.segments import segment_of, span_of
 from securecart.stores.archive import Archive
 
-__all__ = ["base_for", "chain_of", "in_words", "known_of", "reaches_of", "surplus", "survey", "understood", "whole_bases"]
+__all__ = ["base_for", "in_words", "known_of", "reaches_of", "surplus", "survey", "understood", "whole_bases"]
 
 T = TypeVar("T")
 
@@ -101,17 +101,6 @@ def reaches_of(holdings: Holdings) -> list[tuple[Era, list[Reach]]]:
 def whole_bases(holdings: Holdings) -> set[str]:
     """The labels of those bases that the database can be recovered from: their chain is whole, and the log that they need."""
     return {reach.base.label for _, reaches in reaches_of(holdings) for reach in reaches}
-
-
-def chain_of(holdings: Holdings, base: Base) -> tuple[Base, ...]:
-    """The full backup under this one, those between, and itself; `RecoveryRefused` when one of them is missing."""
-    chain = chain_in(known_of(holdings), base)
-    if not chain:
-        raise RecoveryRefused(
-            problem=f"The backup {base.label} is incremental, and one that it stands on is not in the archive any more. "
-            "Take a full one: securecart backup now --full."
-        )
-    return chain
 
 
 def base_for(holdings: Holdings, moment: Moment) -> Base:
