@@ -15,6 +15,7 @@ from securecart.engines import Home
 from securecart.engines.postgres_files import bundled
 from securecart.ops.recovery import standing
 from securecart.ops.recovery.archiving import Archiver
+from securecart.ops.recovery.backing_up import Backups
 from securecart.ops.recovery.model import Site
 from securecart.settings import Settings
 from securecart.stores.archive import open_archive
@@ -34,10 +35,12 @@ async def _run(loaded: Settings, port: int) -> None:
     site = Site(home, loaded, open_archive(loaded.archive or str(home.path / "archive"), loaded.archive_key))
     programs = Path(loaded.postgres_bin) if loaded.postgres_bin else bundled()
     archiver = Archiver(site, programs)
-    door = await standing.serve(archiver, port)
+    backups = Backups(archiver, programs)
+    door = await standing.serve(archiver, backups, port, home.secret("internal_secret"))
     log.info("archiver is at work", archive=site.archive.where)
     tasks = [
         archiver.run(stopping),
+        backups.run(stopping),
     ]
     await asyncio.gather(*tasks)
     await door.cleanup()

@@ -20,7 +20,7 @@ from securecart.ops.recovery.shipping import Shipper
 from securecart.ops.recovery.starting import begin, own
 from securecart.telemetry import log
 
-__all__ = ["BEAT", "Archiver", "Health"]
+__all__ = ["BEAT", "GAPS", "Archiver", "Health"]
 
 BEAT = "beat"
 GAPS = "gaps"
@@ -30,6 +30,7 @@ BEAT_AT_REST_S = 1.0
 ARRIVES_WITHIN_S, LOOK_AGAIN_S = 0.15, 0.01
 # A stream that is behind and gets no further for so long is ended and begun anew: the node may be frozen.
 STUCK_S = 4.0
+COMES_WITHIN_S = 60.0
 WAITING_BYTES_MAX = 2 * 2**30
 
 
@@ -38,8 +39,8 @@ class Health(Struct):
 
     beat: Beat | None = None
     beat_at: float = 0.0
+    first_beat_at: float = 0.0
     lsn: int = 0
-    shipped: int = 0
     shipped_bytes: int = 0
     gaps: int = 0
     failures: int = 0
@@ -56,9 +57,9 @@ class Archiver:
         self.nodes = Nodes(site.home)
         self.health = Health()
         self.waited_for = site.settings.archive_synchronous and site.settings.profile == "single"
-        self.receiver = Receiver(site.home, programs, self.folder, waited_for=self.waited_for)
+        self.receiver = Receiver(programs, self.folder, waited_for=self.waited_for)
         self.shipper = Shipper(site.archive, self.folder)
-        self.lost_log = asyncio.Event()  # a gap was found: only a new full base makes what follows of use
+        self.lost_log = asyncio.Event()  # a gap was found: what follows can only be reached from a new full base
         self._moved_at = 0.0
         self._place: Place | None = None
         self._owns = False
@@ -74,6 +75,16 @@ class Archiver:
                 continue
         await self._turn_safely()
         await self.receiver.stop()
+
+    async def arrived(self, timeline: int, lsn: int) -> None:
+        """Return once the archive has the log up to there; `RecoveryRefused` when it does not come."""
+        deadline = time.monotonic() + COMES_WITHIN_S
+        while (beat := self.health.beat) is None or (beat.timeline, beat.lsn) < (timeline, lsn):
+            if time.monotonic() > deadline:
+                raise RecoveryRefused(
+                    problem=f"The log up to {lsn_in_words(lsn)} did not reach the archive: {self.health.problem}."
+                )
+            await asyncio.sleep(TURN_S)
 
     async def _turn_safely(self) -> None:
         try:
@@ -118,7 +129,7 @@ class Archiver:
             if gap is not None:
                 await self._note(gap)
             self._moved_at = time.monotonic()
-            await self.receiver.start(self.nodes.writer)
+            await self.receiver.start(self.nodes.writer, self.nodes.write_passwords())
 
     async def _note(self, gap: Gap) -> None:
         """Keep and say that some log was lost, and have a full base taken: it is what later moments are reached from."""
@@ -160,6 +171,7 @@ class Archiver:
             beat = Beat(position.at, position.timeline, position.lsn)
             await asyncio.to_thread(self.site.archive.put, BEAT, msgspec.json.encode(beat))
             self.health.beat, self.health.beat_at = beat, now
+            self.health.first_beat_at = self.health.first_beat_at or now
 
     def _well(self) -> None:
         self.receiver.stands_well()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -143,6 +144,10 @@ class Nodes:
         """PostgreSQL's number of this database; raises `NOT_READY`."""
         return int(await self._value("SELECT system_identifier FROM pg_control_system()"))
 
+    async def database_bytes(self) -> int:
+        """The size of all databases; raises `NOT_READY`."""
+        return int(await self._value("SELECT sum(pg_database_size(oid)) FROM pg_database"))
+
     async def make_slot(self) -> None:
         """Have the writer keep its log for us from now on, in place of a slot that lost some; raises `NOT_READY`."""
         admin = await self.admin()
@@ -165,6 +170,16 @@ class Nodes:
         netloc = urlsplit(settings_table.load(str(self.home.path)).postgres_url).netloc.rpartition("@")[2]
         named = [one.rpartition(":") for one in netloc.split(",") if ":" in one]
         return [Node(host, int(port)) for host, _, port in named]
+
+    async def connect_as_superuser(self, node: Node) -> asyncpg.Connection | None:
+        """A connection to any node, for the caller to close; None when it does not answer."""
+        return await self._connect(node, SUPERUSER)
+
+    def write_passwords(self) -> Path:
+        """The file from which PostgreSQL's programs take the password for replication: it stands in no command line."""
+        file = self.home.run() / "archiver.pgpass"
+        self.home.write_private(file, f"*:*:*:{REPLICATION}:{self._roles.password(REPLICATION)}\n")
+        return file
 
     async def _value(self, statement: str, *arguments: object) -> Any:
         admin = await self.admin()

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from securecart.engines import Home
-from securecart.engines.postgres_roles import ARCHIVER, REPLICATION, Roles
+from securecart.engines.postgres_roles import ARCHIVER, REPLICATION
 from securecart.ops.recovery.nodes import Node, Position
+from securecart.ops.recovery.programs import mortal
 from securecart.ops.recovery.segments import Segment, segment_of
 from securecart.telemetry import log
 
@@ -28,6 +28,7 @@ CONNECT_WITHIN_S = 3
 ENDS_WITHIN_S = 3.0
 STATUS_EVERY_S = 1
 PAUSE_S, PAUSE_MAX_S = 0.2, 2.0
+WORDS_MAX = 1000
 # What the server says when it does not have the log any more that it is asked for.
 REMOVED = "has already been removed"
 
@@ -42,10 +43,9 @@ class Place(Struct, frozen=True, order=True):
 class Receiver:
     """One stream from the writer into `folder`; started again by its owner whenever it has ended."""
 
-    def __init__(self, home: Home, programs: Path, folder: Path, *, waited_for: bool) -> None:
+    def __init__(self, programs: Path, folder: Path, *, waited_for: bool) -> None:
         self.folder = folder
         self.words = ""
-        self._home = home
         self._program = programs / "pg_receivewal"
         self._asks_server = not (PROCESSES / "self" / "fdinfo").exists()
         self._flushes = waited_for or self._asks_server
@@ -69,28 +69,31 @@ class Receiver:
         """Whether it is time to start it again: at once after a long run, later and later after short ones."""
         return not self.runs and time.monotonic() > self._began + self._pause_s
 
-    async def start(self, node: Node) -> None:
+    async def start(self, node: Node, passwords: Path) -> None:
         """Begin to receive from the node that takes writes, where the newest file in the folder ends."""
         self._pause_s = min(PAUSE_MAX_S, self._pause_s * 2 + PAUSE_S)
         self._began = time.monotonic()
         self.words = ""
-        passwords = self._home.run() / "archiver.pgpass"
-        self._home.write_private(passwords, f"*:*:*:{REPLICATION}:{Roles(self._home).password(REPLICATION)}\n")
         where = (
             f"host={node.host} port={node.port} user={REPLICATION} application_name={ARCHIVER} "
             f"target_session_attrs=read-write connect_timeout={CONNECT_WITHIN_S} "
             "keepalives_idle=3 keepalives_interval=1 keepalives_count=3"
         )
         self._child = await asyncio.create_subprocess_exec(
-            *(str(self._program), "--directory", str(self.folder), "--dbname", where, "--slot", ARCHIVER),
-            *("--no-loop", "--no-password", "--status-interval", str(STATUS_EVERY_S)),
-            *(("--synchronous",) if self._flushes else ()),
+            *mortal(self._command(where)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
             env={**os.environ, "PGPASSFILE": str(passwords), "LC_ALL": "C"},
         )
         self._listening = asyncio.create_task(self._listen(self._child))
+
+    def _command(self, where: str) -> list[str | Path]:
+        return [
+            *(self._program, "--directory", self.folder, "--dbname", where, "--slot", ARCHIVER),
+            *("--no-loop", "--no-password", "--status-interval", str(STATUS_EVERY_S)),
+            *(("--synchronous",) if self._flushes else ()),
+        ]
 
     async def stop(self) -> None:
         """End the stream; what it wrote stays in the folder."""
@@ -143,9 +146,9 @@ class Receiver:
     async def _listen(self, child: asyncio.subprocess.Process) -> None:
         assert child.stderr is not None
         async for line in child.stderr:
-            self.words = line.decode(errors="replace").strip()
-            log.info("the log's stream says", words=self.words)
+            self.words = f"{self.words} {line.decode(errors='replace').strip()}".strip()[-WORDS_MAX:]
         await child.wait()
+        log.info("the log's stream has ended", words=self.words)
 
 
 def _target(link: Path) -> Path | None:

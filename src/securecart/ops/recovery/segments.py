@@ -9,9 +9,9 @@ import re
 
 from msgspec import Struct
 
-from securecart.ops.recovery.model import SEGMENT_BYTES
+from securecart.ops.recovery.model import SEGMENT_BYTES, lsn_of
 
-__all__ = ["Segment", "history_object", "number_of", "segment_of", "span_of", "to_merge", "whole_of"]
+__all__ = ["History", "Segment", "history_object", "history_of", "number_of", "segment_of", "span_of", "to_merge", "whole_of"]
 
 SEGMENTS_A_NAME = 0x1_0000_0000 // SEGMENT_BYTES
 FILE = re.compile(r"^(?P<timeline>[0-9A-F]{8})(?P<high>[0-9A-F]{8})(?P<low>[0-9A-F]{8})(?P<partial>\.partial)?$")
@@ -19,6 +19,8 @@ PIECE = re.compile(r"\.(?P<start>[0-9A-F]{7})-(?P<end>[0-9A-F]{7})$")
 # So many pieces of a segment are kept apart before they become one: what is shipped twice by that stays little, and a slow
 # hour of log is not ten thousand objects.
 APART = 32
+# Where each timeline that came before ended.
+History = dict[int, int]
 
 
 class Segment(Struct, frozen=True, order=True):
@@ -80,6 +82,12 @@ def whole_of(timeline: int, lsn: int) -> Segment:
 def history_object(timeline: int) -> str:
     """The name in the archive of PostgreSQL's history of a timeline."""
     return f"wal/{timeline:08X}.history"
+
+
+def history_of(text: str) -> History:
+    """Where each earlier timeline ended, from PostgreSQL's history of one."""
+    lines = [line.split("\t") for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    return {int(line[0]): lsn_of(line[1]) for line in lines}
 
 
 def to_merge(pieces: list[tuple[int, int]], merged: int) -> int | None:

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from securecart.ops.recovery.model import SEGMENT_BYTES
 from securecart.ops.recovery.receiving import PARTIAL, Place
-from securecart.ops.recovery.segments import Segment, history_object, segment_of, span_of, to_merge, whole_of
+from securecart.ops.recovery.segments import Segment, history_object, history_of, segment_of, span_of, to_merge, whole_of
 from securecart.stores.archive import Archive
 
 __all__ = ["Shipper"]
@@ -60,13 +60,18 @@ class Shipper:
                 self._ship_whole(segment)
         if place is None:
             return None
-        current = whole_of(place.timeline, place.lsn)
+        current = whole_of(place.timeline, place.lsn - 1)  # at the end of a segment: that one
         try:
-            if place.lsn > current.start:
-                self._ship_pieces(current, place.lsn - current.start)
+            self._ship_pieces(current, place.lsn - current.start)
         except FileNotFoundError:
             return None  # it has become whole in this moment, and is shipped so the next time
-        self._clear([one for one in found if one[0] != current], current)
+        for segment, partial in found:
+            if partial and segment < current and segment.timeline < current.timeline:
+                self._finish(segment, place.timeline)
+        whole = [segment for segment, partial in found if not partial]
+        for segment in whole[:-1]:  # the newest stays, for the stream begins after it
+            (self.folder / segment.file).unlink(missing_ok=True)
+        self._known = {segment: known for segment, known in self._known.items() if segment in {current, *whole[-1:]}}
         return place
 
     def waiting_bytes(self) -> int:
@@ -117,16 +122,9 @@ class Shipper:
             self._known[segment] = Known(segment.whole in names, sorted(pieces))
         return self._known[segment]
 
-    def _clear(self, others: list[tuple[Segment, bool]], current: Segment) -> None:
-        """Remove files that the archive has, but for the newest whole one; and what a timeline left when it ended.
-
-        The new timeline has those bytes again: its first segment begins with what its parent wrote of it.
-        """
-        whole = [segment for segment, partial in others if not partial]
-        for segment in whole[:-1]:
-            (self.folder / segment.file).unlink(missing_ok=True)
-        for segment, partial in others:
-            if partial and segment < current:
-                (self.folder / (segment.file + PARTIAL)).unlink(missing_ok=True)
-        keep = {*whole[-1:], current}
-        self._known = {segment: known for segment, known in self._known.items() if segment in keep}
+    def _finish(self, segment: Segment, timeline: int) -> None:
+        """Ship the rest of what a timeline wrote before the one that follows began; what lies beyond was never acknowledged."""
+        ends = history_of((self.folder / f"{timeline:08X}{HISTORY}").read_text()).get(segment.timeline, segment.start)
+        if segment.start < ends <= segment.end:
+            self._ship_pieces(segment, ends - segment.start)
+        (self.folder / (segment.file + PARTIAL)).unlink()

@@ -1,7 +1,8 @@
-"""How the archiver stands: told by itself over HTTP (/status, /words, /metrics, /healthz)."""
+"""How the archiver stands: told by itself over HTTP (/status, /words, /metrics, /healthz); /backup asks for a base at once."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 
@@ -14,10 +15,15 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from securecart.ops.recovery.archiving import Archiver
+from securecart.ops.recovery.backing_up import TROUBLE, Backups
+from securecart.ops.recovery.model import Base
 
-__all__ = ["Standing", "serve", "standing_of"]
+__all__ = ["KEY", "Said", "Standing", "serve", "standing_of"]
 
-UNAVAILABLE = 503
+UNAVAILABLE, FORBIDDEN = 503, 403
+# Who may ask for a backup: the home's own programs, which know its key.
+UNDER_WAY: set[asyncio.Task[None]] = set()
+KEY = "X-SecureCart-Internal-Key"
 
 
 class Standing(Struct, frozen=True):
@@ -35,6 +41,11 @@ class Standing(Struct, frozen=True):
     gaps: int
     failures: int
     problem: str
+    bases: int
+    newest_base: str
+    newest_base_age_seconds: float | None
+    base_failures: int
+    doing: str
 
     @property
     def in_words(self) -> str:
@@ -45,16 +56,29 @@ class Standing(Struct, frozen=True):
         return f"{behind}: {self.problem}" if self.problem else behind
 
 
-async def serve(archiver: Archiver, port: int) -> web.AppRunner:
+class Said(Struct, frozen=True, omit_defaults=True):
+    """A line of the answer to who asks for a backup: what is being done, at last the base, or what kept it from being taken."""
+
+    text: str = ""
+    base: Base | None = None
+    error: str = ""
+
+
+async def serve(archiver: Archiver, backups: Backups, port: int, key: str) -> web.AppRunner:
     """Answer on this port of the loopback interface until the runner is cleaned up."""
     registry = CollectorRegistry()
-    registry.register(_Metrics(archiver))
+    registry.register(_Metrics(archiver, backups))
 
     async def status(_: web.Request) -> web.Response:
-        return web.Response(body=msgspec.json.encode(standing_of(archiver)), content_type="application/json")
+        return web.Response(body=msgspec.json.encode(standing_of(archiver, backups)), content_type="application/json")
 
     async def words(_: web.Request) -> web.Response:
-        return web.Response(text=standing_of(archiver).in_words)
+        return web.Response(text=standing_of(archiver, backups).in_words)
+
+    async def backup(request: web.Request) -> web.StreamResponse:
+        if request.headers.get(KEY) != key:
+            return web.Response(status=FORBIDDEN)
+        return await _backup(backups, request)
 
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
@@ -70,6 +94,7 @@ async def serve(archiver: Archiver, port: int) -> web.AppRunner:
             web.get("/words", words),
             web.get("/metrics", metrics),
             web.get("/healthz", healthz),
+            web.post("/backup", backup),
         ]
     )
     runner = web.AppRunner(app, access_log=None)
@@ -78,9 +103,32 @@ async def serve(archiver: Archiver, port: int) -> web.AppRunner:
     return runner
 
 
-def standing_of(archiver: Archiver) -> Standing:
+async def _backup(backups: Backups, request: web.Request) -> web.StreamResponse:
+    """Take a base and tell of it line by line; who asked may go away, and it is taken all the same."""
+    lines: asyncio.Queue[Said] = asyncio.Queue()
+
+    async def take() -> None:
+        try:
+            base = await backups.now(full="full" in request.query, tell=lambda text: lines.put_nowait(Said(text)))
+            lines.put_nowait(Said(base=base))
+        except TROUBLE as problem:
+            lines.put_nowait(Said(error=str(problem)))
+
+    taking = asyncio.create_task(take())
+    UNDER_WAY.add(taking)
+    taking.add_done_callback(UNDER_WAY.discard)
+    answer = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+    await answer.prepare(request)
+    said = Said()
+    while said.base is None and not said.error:
+        said = await lines.get()
+        await answer.write(msgspec.json.encode(said) + b"\n")
+    return answer
+
+
+def standing_of(archiver: Archiver, backups: Backups) -> Standing:
     """The archiver as it stands now."""
-    health = archiver.health
+    health, newest = archiver.health, backups.newest
     age = None if health.beat is None else round(max(0.0, time.time() - health.beat.at.timestamp()), 3)
     return Standing(
         archive=archiver.site.archive.where,
@@ -91,20 +139,28 @@ def standing_of(archiver: Archiver) -> Standing:
         shipped_bytes=health.shipped_bytes,
         gaps=health.gaps,
         failures=health.failures,
-        problem=health.problem,
+        problem=health.problem or backups.problem,
+        bases=len(backups.bases or ()),
+        newest_base=newest.label if newest is not None else "",
+        newest_base_age_seconds=None if newest is None else round(time.time() - newest.ended_at.timestamp(), 1),
+        base_failures=backups.failures,
+        doing=backups.doing,
     )
 
 
 class _Metrics(Collector):
     """The same figures for Prometheus."""
 
-    def __init__(self, archiver: Archiver) -> None:
+    def __init__(self, archiver: Archiver, backups: Backups) -> None:
         self._archiver = archiver
+        self._backups = backups
 
     def collect(self) -> Iterator[Metric]:
         """Each figure, without labels: there is one archiver."""
-        standing = standing_of(self._archiver)
-        age = float("nan") if standing.beat_age_seconds is None else standing.beat_age_seconds
+        standing = standing_of(self._archiver, self._backups)
+        unknown = float("nan")
+        age = unknown if standing.beat_age_seconds is None else standing.beat_age_seconds
+        base_age = unknown if standing.newest_base_age_seconds is None else standing.newest_base_age_seconds
         name = "securecart_archive"
         yield GaugeMetricFamily(f"{name}_beat_age_seconds", "Age of the newest moment that can be reached.", age)
         yield GaugeMetricFamily(f"{name}_behind_bytes", "Log that is not in the archive yet.", standing.behind_bytes)
@@ -114,3 +170,6 @@ class _Metrics(Collector):
         )
         yield CounterMetricFamily(f"{name}_gaps", "Holes in the log that were found since the start.", standing.gaps)
         yield CounterMetricFamily(f"{name}_failures", "Turns in which nothing could be archived.", standing.failures)
+        yield GaugeMetricFamily(f"{name}_base_age_seconds", "Age of the newest base backup.", base_age)
+        yield GaugeMetricFamily(f"{name}_bases", "Base backups in the archive.", standing.bases)
+        yield CounterMetricFamily(f"{name}_base_failures", "Base backups that could not be taken.", standing.base_failures)

@@ -12,17 +12,16 @@ import msgspec
 from msgspec import Struct
 
 from securecart.errors import ArchiveMissing, RecoveryRefused
-from securecart.ops.recovery.model import Beat, Gap, lsn_of
+from securecart.ops.recovery.model import Beat, Gap
 from securecart.ops.recovery.nodes import Nodes, Position, Slot
 from securecart.ops.recovery.receiving import PARTIAL, Receiver
-from securecart.ops.recovery.segments import Segment, whole_of
+from securecart.ops.recovery.segments import History, Segment, history_of, whole_of
 from securecart.stores.archive import Archive
 from securecart.telemetry import log
 
-__all__ = ["Begin", "History", "begin", "decide", "history_of", "last_beat", "own"]
+__all__ = ["Begin", "begin", "decide", "last_beat", "own"]
 
 OWNER = "database"
-History = dict[int, int]
 
 
 class Begin(Struct, frozen=True):
@@ -92,12 +91,6 @@ async def own(archive: Archive, nodes: Nodes) -> None:
             problem=f"The archive {archive.where} holds another database's log (system {owner.system}, this one is {system}); "
             "nothing is archived. Give this shop an archive of its own with SECURECART_ARCHIVE, or move the old one away."
         )
-
-
-def history_of(text: str) -> History:
-    """Where each earlier timeline ended, from PostgreSQL's history of one."""
-    lines = [line.split("\t") for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    return {int(line[0]): lsn_of(line[1]) for line in lines}
 
 
 def last_beat(archive: Archive) -> Beat | None:
