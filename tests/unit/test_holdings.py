@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from securecart.errors import ArchiveLocked, RecoveryRefused
 from securecart.ops.recovery.holdings import base_for, surplus, survey, understood, whole_bases
 from securecart.ops.recovery.model import SEGMENT_BYTES, Base, Beat, Fork, Gap, Holdings, Moment, Piece, Window
+from securecart.ops.recovery.schedule import due
 from securecart.ops.recovery.segments import Segment
 from securecart.ops.recovery.sites import site_of
 from securecart.settings import Settings
@@ -326,3 +328,54 @@ def test_a_shop_without_an_archive_says_how_to_get_one(tmp_path: Path) -> None:
         site_of(Settings(home=str(tmp_path), archive="off"))
     assert site_of(Settings(home=str(tmp_path))).archive.where == str(tmp_path / "archive")
     assert site_of(Settings(home=str(tmp_path), archive=str(tmp_path / "x"))).archive.where == str(tmp_path / "x")
+
+
+NONE_BY_ITSELF = Settings(backup_hours=0)
+HOURLY = Settings(backup_hours=1 / 60, backup_full_days=5 / 1440)  # in these stories a minute is an hour
+
+
+@pytest.mark.parametrize(
+    ("steps", "kind", "second", "why"),
+    [
+        ([("run", 5)], "full", 6, "there is no backup yet"),
+        ([("base", 0), ("run", 9)], "incremental", 60, "0-full is the last, and one is taken every 0.0166667 hours"),
+        ([("base", 0), ("run", 90)], "incremental", 60, "0-full is the last"),
+        ([("base", 0), ("run", 60), ("base", 1), ("run", 9)], "incremental", 122, "62-incr is the last"),
+        ([("base", 0), ("run", 270), ("base", 1), ("run", 9)], "full", 300, "0-full is the last full one"),
+        ([("base", 0), ("run", 320)], "full", 60, "0-full is the last full one"),
+        ([("base", 0), ("run", 9), ("lose", 4), ("run", 9)], "full", None, "some of the log is missing"),
+        ([("run", 20), ("base", 0), ("run", 9), ("go_back", 25), ("run", 9)], "full", None, "put back to an earlier moment"),
+        ([("base", 0), ("run", 20), ("go_back", 5), ("run", 9)], "incremental", 60, "0-full is the last"),
+    ],
+)
+def test_what_is_due_and_when(steps: list[tuple[str, int]], kind: str, second: int | None, why: str) -> None:
+    story = Story().tell(steps)
+    now = at(story.second)
+    found = due(story.holdings(), HOURLY, now)
+    assert (found.kind, found.at) == (kind, now if second is None else at(second))
+    assert why in found.why
+    assert found.parent == (story.bases[-1].label if kind == "incremental" else "")
+    assert due(story.holdings(), NONE_BY_ITSELF, now).is_now(now) is False
+
+
+def test_what_is_merged_while_it_is_listed_is_no_hole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    story = Story().tell([("base", 0), ("run", 13)])
+    archive = open_archive(str(tmp_path))
+    pieces, (base,) = story.pieces(), story.bases
+    archive.put("beat", msgspec.json.encode(story.beat))
+    archive.put(f"base/{base.label}/about", msgspec.json.encode(base))
+    for piece in pieces[:-2]:
+        archive.put(piece.name, b"log")
+    names, looks = archive.names, 0
+
+    def merging(prefix: str = "") -> Iterator[tuple[str, int]]:
+        nonlocal looks
+        yield from names(prefix)
+        if prefix == "wal/":
+            looks += 1
+            for piece in pieces[-2:]:
+                archive.put(piece.name, b"log")
+
+    monkeypatch.setattr(archive, "names", merging)
+    assert survey(archive).windows == story.holdings().windows
+    assert looks == 2

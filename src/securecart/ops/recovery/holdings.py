@@ -39,17 +39,28 @@ HISTORY = re.compile(r"^wal/(?P<timeline>[0-9A-F]{8})\.history\Z")
 BASE = re.compile(r"^base/(?P<label>[^/]+)/(?P<part>data|manifest|about)\Z")
 STAMP = "%Y%m%dT%H%M%SZ"
 PARTS = ("about", "manifest", "data")  # as they go: without `about` a backup does not exist
+LOOKS_AGAIN = 3
 STRAY_AFTER = timedelta(days=1)
 SLACK = timedelta(microseconds=1)
 
 
 def survey(archive: Archive) -> Holdings:
     """One look at everything the archive holds of the database. Blocks; `ArchiveUnusable` and its kinds."""
-    sizes = {name: size for top in ("base/", "beat", "forks/", "gaps/", "wal/") for name, size in archive.names(top)}
+    looked = _look(archive)
+    for _ in range(LOOKS_AGAIN):
+        # where pieces became one while they were listed, neither they nor it may have been seen; a true hole is seen again
+        if not looked.gaps or (again := _look(archive)).gaps == looked.gaps:
+            break
+        looked = again
+    return looked
+
+
+def _look(archive: Archive) -> Holdings:
     with ThreadPoolExecutor(READS_AT_ONCE) as threads:
         reading = _Reading(archive, threads)
+        beats = reading.structs(Beat, ["beat"])  # first: what it speaks of is in the archive before it is
+        sizes = {name: size for top in ("base/", "beat", "forks/", "gaps/", "wal/") for name, size in archive.names(top)}
         bases = reading.structs(Base, [name for name in sizes if name.startswith("base/") and name.endswith("/about")])
-        beats = reading.structs(Beat, [name for name in sizes if name == "beat"])
         gaps = reading.structs(Gap, [name for name in sizes if name.startswith("gaps/")])
         noted = reading.structs(Fork, [name for name in sizes if name.startswith("forks/")])
         forks = reading.forks([name for name in sizes if HISTORY.match(name)], noted)
