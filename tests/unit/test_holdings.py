@@ -359,7 +359,7 @@ def test_what_is_due_and_when(steps: list[tuple[str, int]], kind: str, second: i
 
 
 def test_what_is_merged_while_it_is_listed_is_no_hole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    story = Story().tell([("base", 0), ("run", 13)])
+    story = Story().tell([("base", 0), ("run", 18)])
     archive = open_archive(str(tmp_path))
     pieces, (base,) = story.pieces(), story.bases
     archive.put("beat", msgspec.json.encode(story.beat))
