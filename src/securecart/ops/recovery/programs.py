@@ -10,12 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from securecart.engines.postgres_files import bundled
+from securecart.engines.process import clean_environment
 from securecart.errors import RecoveryRefused
 from securecart.ops.recovery.model import Site
 
-__all__ = ["has_incrementals", "links", "mortal", "programs_for", "run_program"]
+__all__ = ["ENVIRONMENT", "has_incrementals", "links", "mortal", "programs_for", "run_program"]
 
 WORDS_MAX = 400
+# Times in UTC and words in English, for what is read from their output.
+ENVIRONMENT = {**clean_environment(), "TZ": "UTC", "LC_ALL": "C"}
 
 
 def programs_for(site: Site) -> Path:
@@ -41,7 +44,9 @@ def mortal(command: Sequence[str | Path]) -> list[str]:
 
 async def run_program(command: Sequence[str | Path], *, what: str) -> str:
     """What it printed; `RecoveryRefused` with its last words when it failed."""
-    child = await asyncio.create_subprocess_exec(*mortal(command), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    child = await asyncio.create_subprocess_exec(
+        *mortal(command), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT
+    )
     try:
         printed, complaint = await child.communicate()
     finally:
