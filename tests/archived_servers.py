@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import tarfile
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -107,6 +108,20 @@ class ArchivedServer(Postgres):
             self.site.archive.put(f"wal/{history.name}", history.read_bytes())
         self.site.archive.put("beat", msgspec.json.encode(Beat(at, timeline, flushed)))
         return at
+
+    async def fail_over(self) -> None:
+        """Go on with a new timeline, as a standby does that takes over."""
+        await self.stop()
+        (self.home.data(self.name) / "standby.signal").touch()
+        self._piece_from = 0
+        await self.start()
+        deadline = time.monotonic() + DEADLINE_S
+        while await self.look(Roles(self.home).url(SUPERUSER, [self.port], "postgres")) is None:
+            assert time.monotonic() < deadline, "the server does not come back"
+            await asyncio.sleep(0.05)
+        connection = await asyncpg.connect(self.address)
+        await connection.fetchval("SELECT pg_promote()")
+        await connection.close()
 
     @property
     def address(self) -> str:

@@ -20,10 +20,10 @@ import asyncpg
 from securecart.engines.postgres_files import clear_the_way
 from securecart.engines.postgres_roles import DATABASE
 from securecart.errors import RecoveryRefused
+from securecart.ops.recovery.holdings import survey
 from securecart.ops.recovery.model import Holdings, Moment, Site
 from securecart.ops.recovery.restoring import Restored, Tell, log_of, restore
 from securecart.ops.recovery.scratch import Reached, ScratchServer
-from securecart.ops.recovery.standin import survey
 
 __all__ = ["Held", "held_at", "held_on", "newest_survey"]
 

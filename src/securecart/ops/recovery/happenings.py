@@ -133,7 +133,10 @@ class Counting:
                 mine = sums.setdefault(self._names[file], [0, 0, 0])
                 for kind, count in enumerate(rows):
                     mine[kind] += count
-        return {name: Changes(*rows, truncated=name in gone) for name, rows in sums.items()}
+        return {
+            name: Changes(inserted, updated, deleted, truncated=name in gone)
+            for name, (inserted, updated, deleted) in sums.items()
+        }
 
     def _keep(self, xid: int, at: datetime, lsn: int, tables: dict[str, Changes]) -> None:
         happening = Happening(xid, at, lsn, tables)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
@@ -30,7 +30,7 @@ from securecart.ops.recovery.reach import Era, Reach, chain_in, eras_of, gaps_in
 from securecart.ops.recovery.segments import segment_of, span_of
 from securecart.stores.archive import Archive
 
-__all__ = ["base_for", "in_words", "known_of", "reaches_of", "surplus", "survey", "understood", "whole_bases"]
+__all__ = ["base_for", "in_words", "known_of", "pieces_in", "reaches_of", "surplus", "survey", "understood", "whole_bases"]
 
 T = TypeVar("T")
 
@@ -67,7 +67,7 @@ def _look(archive: Archive) -> Holdings:
     labels = {base.label for base in bases}
     strays = [name for name in sizes if (found := BASE.match(name)) is not None and found["label"] not in labels]
     return msgspec.structs.replace(
-        understood(bases, list(_pieces(sizes)), forks, gaps, beats[0] if beats else None),
+        understood(bases, list(pieces_in(sizes)), forks, gaps, beats[0] if beats else None),
         bytes=sum(sizes.values()),
         unread=tuple(sorted(reading.unread)),
         strays=tuple(name for name in strays if not any(name in why for why in reading.unread)),
@@ -195,7 +195,8 @@ def _refusal(holdings: Holdings, moment: Moment) -> str:
     return f"{wanted} cannot be recovered: the database can be recovered {in_words(windows)}{why}."
 
 
-def _pieces(sizes: dict[str, int]) -> Iterable[Piece]:
+def pieces_in(sizes: Mapping[str, int]) -> Iterable[Piece]:
+    """The pieces of log among these objects."""
     for name, size in sizes.items():
         parts = name.split("/")
         if len(parts) != 3 or parts[0] != "wal":  # noqa: PLR2004  wal, timeline, segment

@@ -10,18 +10,21 @@ import asyncio
 import shutil
 import tarfile
 import threading
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import IO
 
+import msgspec
 from msgspec import Struct
 
-from securecart.errors import ArchiveDamaged, RecoveryRefused
+from securecart.errors import ArchiveDamaged, ArchiveMissing, RecoveryRefused
 from securecart.ops.recovery.branches import Leg, branch_at, legs_of, newest_timeline
+from securecart.ops.recovery.holdings import base_for, known_of, pieces_in
 from securecart.ops.recovery.model import SEGMENT_BYTES, Base, Holdings, Moment, Piece, Site, lsn_in_words, segment_name
 from securecart.ops.recovery.programs import has_incrementals, links, programs_for, run_program
-from securecart.ops.recovery.standin import base_for
+from securecart.ops.recovery.reach import chain_in, segment_start
 from securecart.stores.archive import Archive
 
 __all__ = ["Restored", "Segment", "Tell", "log_of", "log_plan", "restore"]
@@ -30,6 +33,7 @@ __all__ = ["Restored", "Segment", "Tell", "log_of", "log_plan", "restore"]
 Tell = Callable[[str], None]
 
 FETCHES_AT_A_TIME = 3
+LOOKS_AGAIN = 3
 COPY_BYTES = 1024 * 1024
 MB = 1_000_000
 
@@ -42,6 +46,7 @@ class Restored(Struct, frozen=True):
     timeline: int
     legs: tuple[Leg, ...]
     bases: tuple[Base, ...]
+    segments: tuple[Segment, ...]
     end_lsn: int
     archive_bytes: int
 
@@ -51,13 +56,21 @@ class Restored(Struct, frozen=True):
         return self.bases[-1].start_lsn
 
 
+class Part(Struct, frozen=True):
+    """What is taken of a piece: from `start` up to `end` (LSN, exclusive)."""
+
+    piece: Piece
+    start: int
+    end: int
+
+
 class Segment(Struct, frozen=True):
-    """A segment file to be laid out: which pieces it is joined from, and the first byte that is not log any more."""
+    """A segment file to be laid out: from which parts it is joined, and where the log in it ends (LSN, exclusive)."""
 
     name: str
     start: int
     end: int
-    pieces: tuple[Piece, ...]
+    parts: tuple[Part, ...]
 
 
 def log_of(folder: Path) -> Path:
@@ -65,33 +78,42 @@ def log_of(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.log")
 
 
-def log_plan(holdings: Holdings, legs: Iterable[Leg], since: int) -> list[Segment]:
-    """The segments of these stretches of log from `since` on; `RecoveryRefused` names the first hole in them."""
-    plan = []
-    for leg in legs:
-        mine = [piece for piece in holdings.pieces if piece.timeline == leg.timeline]
-        reach = max((piece.end for piece in mine), default=leg.start)
-        end = reach if leg.end is None else leg.end
-        begin = max(since, leg.start)
-        for start in range(begin - begin % SEGMENT_BYTES, end, SEGMENT_BYTES):
-            stop = min(start + SEGMENT_BYTES, end)
-            inside = [piece for piece in mine if piece.start < stop and piece.end > start]
-            plan.append(Segment(segment_name(leg.timeline, start), start, stop, _joined(inside, max(start, begin), stop)))
+def log_plan(holdings: Holdings, legs: Sequence[Leg], since: int) -> list[Segment]:
+    """The segments of a branch of the log, from the one that holds `since` on, as far as there is no hole.
+
+    A timeline's first segment begins with what its parent wrote of it; so the file of the newest timeline stands for both, and
+    what it lacks is taken from the parent's.
+    """
+    parts: dict[int, list[Part]] = defaultdict(list)
+    for part in _parts(holdings.pieces, legs):
+        parts[segment_start(part.start)].append(part)
+    plan: list[Segment] = []
+    start = segment_start(since)
+    while chosen := _joined(parts[start], start):
+        owner = max(leg.timeline for leg in legs if segment_start(leg.start) <= start)
+        plan.append(Segment(segment_name(owner, start), start, chosen[-1].end, chosen))
+        if chosen[-1].end < start + SEGMENT_BYTES:
+            break
+        start += SEGMENT_BYTES
     return plan
 
 
-def _joined(pieces: list[Piece], start: int, stop: int) -> tuple[Piece, ...]:
-    """The fewest pieces that cover the stretch without a hole."""
-    chosen: list[Piece] = []
+def _parts(pieces: Iterable[Piece], legs: Sequence[Leg]) -> Iterable[Part]:
+    """What of these pieces is on the branch."""
+    by_timeline = {leg.timeline: leg for leg in legs}
+    for piece in pieces:
+        if (leg := by_timeline.get(piece.timeline)) is not None:
+            start, end = max(piece.start, segment_start(leg.start)), piece.end if leg.end is None else min(piece.end, leg.end)
+            if start < end:
+                yield Part(piece, start, end)
+
+
+def _joined(parts: Sequence[Part], start: int) -> tuple[Part, ...]:
+    """The fewest parts that cover a segment from its start on, as far as they do."""
+    chosen: list[Part] = []
     reached = start
-    while reached < stop:
-        following = [piece for piece in pieces if piece.start <= reached < piece.end]
-        if not following:
-            raise RecoveryRefused(
-                problem=f"The archive has a hole in the log at {lsn_in_words(reached)}; moments beyond it cannot be reached "
-                "from the backup before it. `securecart backup list` shows the window and its gaps."
-            )
-        chosen.append(max(following, key=lambda piece: piece.end))
+    while following := [part for part in parts if part.start <= reached < part.end]:
+        chosen.append(max(following, key=lambda part: part.end))
         reached = chosen[-1].end
     return tuple(chosen)
 
@@ -101,10 +123,9 @@ async def restore(site: Site, holdings: Holdings, moment: Moment, into: Path, te
 
     `verify` reads every file of the backups once more against its manifest. What was in these folders goes.
     """
-    bases = chain_of(holdings, base_for(holdings, moment))
-    start = bases[-1].start_lsn
+    bases = chain_in(known_of(holdings), base_for(holdings, moment))
     legs = legs_of(holdings.forks, branch_at(holdings, moment))
-    plan = log_plan(holdings, [leg for leg in legs if leg.end is None or leg.end > start], start)
+    plan = log_plan(holdings, legs, bases[-1].start_lsn)
     programs = programs_for(site)
     if len(bases) > 1 and not await asyncio.to_thread(has_incrementals, programs):
         raise RecoveryRefused(
@@ -114,13 +135,13 @@ async def restore(site: Site, holdings: Holdings, moment: Moment, into: Path, te
     log, parts = log_of(into), into.with_name(f"{into.name}.parts")
     await asyncio.to_thread(_empty, into, log, parts)
     fetching = _Fetching(site.archive, tell)
-    fetching.whole = sum(one.archive_bytes for one in bases) + sum(piece.bytes for one in plan for piece in one.pieces)
+    fetching.whole = sum(one.archive_bytes for one in bases) + sum(part.piece.bytes for one in plan for part in one.parts)
     folders = [parts / one.label for one in bases] if len(bases) > 1 else [into]
     await _all(
         [
             *(partial(fetching.base, one, folder) for one, folder in zip(bases, folders, strict=True)),
-            *(partial(fetching.segment, one, log) for one in plan),
-            partial(fetching.histories, holdings, log, [leg.timeline for leg in legs]),
+            *(partial(fetching.segment, one, legs, log) for one in plan),
+            partial(write_histories, holdings, log),
         ]
     )
     if verify:
@@ -131,21 +152,7 @@ async def restore(site: Site, holdings: Holdings, moment: Moment, into: Path, te
         tell(f"Joining {len(bases)} backups")
         await _join(programs, folders, into)
     await asyncio.to_thread(shutil.rmtree, parts, ignore_errors=True)
-    return Restored(into, log, legs[-1].timeline, tuple(legs), tuple(bases), max(one.end for one in plan), fetching.whole)
-
-
-def chain_of(holdings: Holdings, base: Base) -> list[Base]:
-    """The full backup that this one stands on, those between, and itself; `RecoveryRefused` when one of them is not there."""
-    known = {one.label: one for one in holdings.bases}
-    chain = [base]
-    while chain[0].kind == "incremental":
-        if chain[0].parent not in known:
-            raise RecoveryRefused(
-                problem=f"The backup {chain[0].label} is incremental, and {chain[0].parent}, which it stands on, is not in "
-                "the archive any more. Take a full one: securecart backup now --full."
-            )
-        chain.insert(0, known[chain[0].parent])
-    return chain
+    return Restored(into, log, legs[-1].timeline, tuple(legs), bases, tuple(plan), plan[-1].end, fetching.whole)
 
 
 async def _join(programs: Path, folders: list[Path], into: Path) -> None:
@@ -185,36 +192,60 @@ class _Fetching:
                 raise ArchiveDamaged(archive=self.archive.where, name=name, why=f"{needed} is not in it")
         self._count(base.archive_bytes)
 
-    def segment(self, segment: Segment, log: Path) -> None:
-        """Join a segment file from its pieces; it is there whole or not at all."""
+    def segment(self, segment: Segment, legs: Sequence[Leg], log: Path) -> None:
+        """Join a segment file from its pieces; it is there whole or not at all.
+
+        While the archiver works, pieces are put together and the ones before go; then the archive is asked once more.
+        """
+        for again in range(LOOKS_AGAIN + 1):
+            try:
+                content = self._content(segment)
+                break
+            except ArchiveMissing:
+                found = self._found(segment, legs)
+                if again == LOOKS_AGAIN or not found or found[-1].end < segment.end:
+                    raise
+                segment = msgspec.structs.replace(segment, parts=found)
+        unfinished = log / f".{segment.name}"
+        unfinished.write_bytes(content)
+        unfinished.replace(log / segment.name)
+
+    def _content(self, segment: Segment) -> bytearray:
         content = bytearray(SEGMENT_BYTES)
-        for piece in segment.pieces:
+        for part in segment.parts:
+            piece = part.piece
             with self.archive.open(piece.name) as stream:
                 held = stream.read(piece.end - piece.start + 1)
             if len(held) != piece.end - piece.start:
                 why = f"{piece.end - piece.start:,} bytes were expected, and it holds {len(held):,}"
                 raise ArchiveDamaged(archive=self.archive.where, name=piece.name, why=why)
-            content[piece.start - segment.start : piece.end - segment.start] = held
-            self._count(piece.bytes)
-        content[segment.end - segment.start :] = bytes(SEGMENT_BYTES - (segment.end - segment.start))
-        unfinished = log / f".{segment.name}"
-        unfinished.write_bytes(content)
-        unfinished.replace(log / segment.name)
+            wanted = memoryview(held)[part.start - piece.start : part.end - piece.start]
+            content[part.start - segment.start : part.end - segment.start] = wanted
+        self._count(sum(part.piece.bytes for part in segment.parts))
+        return content
 
-    def histories(self, holdings: Holdings, log: Path, needed: list[int]) -> None:
-        """The history of each timeline, so that a server that leaves recovery begins one that nobody has used yet."""
-        known = {fork.timeline for fork in holdings.forks}
-        for timeline in range(2, newest_timeline(holdings) + 1):
-            name = f"{timeline:08X}.history"
-            if timeline in needed or timeline in known:
-                (log / name).write_bytes(self.archive.read(f"wal/{name}"))
-            else:  # one of which only the number is known; it is asked whether it exists, never what it says
-                (log / name).write_text("1\t0/0\tnot in the archive\n")
+    def _found(self, segment: Segment, legs: Sequence[Leg]) -> tuple[Part, ...]:
+        """The parts of a segment that are in the archive now."""
+        names = (f"wal/{leg.timeline:08X}/{segment_name(leg.timeline, segment.start)}" for leg in legs)
+        sizes = {name: size for prefix in names for name, size in self.archive.names(prefix)}
+        return _joined(list(_parts(pieces_in(sizes), legs)), segment.start)
 
     def _count(self, more: int) -> None:
         with self._counting:
             self._done += more
             self._tell(f"Fetching the backup and its log: {self._done / MB:,.0f} of {self.whole / MB:,.0f} MB")
+
+
+def write_histories(holdings: Holdings, log: Path) -> None:
+    """Where each timeline left its parent, as PostgreSQL writes it down.
+
+    Those that do not lead to the moment are there too, even those of which only the number is known: a server that leaves
+    recovery asks which exist, and begins one that nobody has used yet.
+    """
+    for timeline in range(2, newest_timeline(holdings) + 1):
+        legs = legs_of(holdings.forks, timeline)[:-1]
+        lines = [f"{leg.timeline}\t{lsn_in_words(leg.end or 0)}\tas the archive has it\n" for leg in legs]
+        (log / f"{timeline:08X}.history").write_text("".join(lines))
 
 
 def unpack(stream: IO[bytes], folder: Path) -> None:

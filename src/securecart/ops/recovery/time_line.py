@@ -17,7 +17,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import asyncpg
-from msgspec import Struct
 
 from securecart.errors import RecoveryRefused
 from securecart.ops.recovery.going_back import Held
@@ -30,7 +29,8 @@ __all__ = ["Tables", "tables_of", "time_line"]
 
 CHUNK_BYTES = 1024 * 1024
 TELL_EVERY_BYTES = 64 * 1024 * 1024
-# What was at work at the moment had begun before it, and commits stand in the log nearly, not quite, in the order of their times.
+# What was at work at the moment had begun before it, and commits stand in the log nearly, not quite, in the order of their
+# times.
 BEFORE = timedelta(seconds=5)
 # records that are looked through for the time of the first commit in a segment
 ENDS_TRIED = "64"
@@ -40,20 +40,13 @@ RECORD_AT = re.compile(r"error in WAL record at ([0-9A-F]+/[0-9A-F]+)")
 TABLES = """
 SELECT pg_relation_filenode(oid)::bigint AS file, coalesce(pg_partition_root(oid), oid)::regclass::text AS name
 FROM pg_class
-WHERE relkind = 'r' AND relpersistence = 'p' AND relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
+WHERE relkind = 'r' AND relpersistence = 'p'
+  AND relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
 """
 DATABASE = "SELECT oid::bigint FROM pg_database WHERE datname = current_database()"
 
 # In which file of the database each table's rows are; a table that was truncated gets another file.
 Tables = Mapping[int, str]
-
-
-class Stretch(Struct, frozen=True):
-    """A part of the log on one timeline, from `start` up to `end` (LSN)."""
-
-    timeline: int
-    start: int
-    end: int
 
 
 async def tables_of(connection: asyncpg.Connection) -> dict[int, str]:
@@ -76,62 +69,58 @@ async def time_line(
         await connection.close()
     programs = programs_for(held.site)
     from_time = since.at or (held.reached.at if held.moment == since else None)
-    way = await stretches_since(held.restored, programs, None if from_time is None else from_time - BEFORE)
+    log = await asyncio.to_thread(as_one, held.restored)
+    start = await _start_for(held.restored, log, programs, None if from_time is None else from_time - BEFORE)
     counting = Counting(known, database, since, until)
-    whole = sum(one.end - one.start for one in way)
-    before = 0
-    for stretch in way:
-
-        def told(reached: int, before: int = before, stretch: Stretch = stretch) -> None:
-            tell(f"Reading the log: {(before + reached - stretch.start) / MB:,.0f} of {whole / MB:,.0f} MB")
-
-        await _read(programs, held.restored.log, stretch, counting, told)
-        before += stretch.end - stretch.start
-        if counting.done:
-            break
+    await _read(programs, log, held.restored, start, counting, tell)
     return counting.happenings()
 
 
-async def stretches_since(restored: Restored, programs: Path, time: datetime | None) -> list[Stretch]:
-    """The stretches of log that hold all commits from `time` on; found by the first commit of a segment, by halves."""
-    segments = [
-        Stretch(leg.timeline, max(start, leg.start, restored.start_lsn), min(start + SEGMENT_BYTES, end))
-        for leg in restored.legs
-        if (end := min(leg.end or restored.end_lsn, restored.end_lsn)) > restored.start_lsn
-        for start in range(_floor(max(leg.start, restored.start_lsn)), end, SEGMENT_BYTES)
-    ]
-    first, last = 0, len(segments) - 1
+def as_one(restored: Restored) -> Path:
+    """A folder with all of the log as if it were of the last timeline, which is how pg_waldump follows it over a failover."""
+    if len({one.name[:8] for one in restored.segments}) == 1:
+        return restored.log
+    folder = restored.log / "as-one"
+    folder.mkdir(exist_ok=True)
+    for one in restored.segments:
+        linked = folder / segment_name(restored.timeline, one.start)
+        if not linked.exists():
+            linked.hardlink_to(restored.log / one.name)
+    return folder
+
+
+async def _start_for(restored: Restored, log: Path, programs: Path, time: datetime | None) -> int:
+    """A place in the log before all commits from `time` on; found by the first commit of a segment, by halves."""
+    first, last = 0, len(restored.segments) - 1
     while time is not None and first < last:
         middle = (first + last + 1) // 2
-        commit = await _first_commit(restored.log, programs, segments[middle])
+        commit = await _first_commit(log, programs, segment_name(restored.timeline, restored.segments[middle].start))
         if commit is not None and commit <= time:
             first = middle
         else:  # one without any commit says nothing: an earlier start is never wrong
             last = middle - 1
-    way: list[Stretch] = []
-    for one in segments[first:]:
-        if way and way[-1].timeline == one.timeline:
-            way[-1] = Stretch(one.timeline, way[-1].start, one.end)
-        else:
-            way.append(one)
-    return way
+    return max(restored.segments[first].start, restored.start_lsn)
 
 
-async def _first_commit(log: Path, programs: Path, segment: Stretch) -> datetime | None:
-    name = segment_name(segment.timeline, segment.start)
+async def _first_commit(log: Path, programs: Path, name: str) -> datetime | None:
     with contextlib.suppress(RecoveryRefused):  # a segment without any record's beginning
-        command = [programs / "pg_waldump", "-p", log, "-r", "Transaction", "-n", ENDS_TRIED, name]
+        command: list[str | Path] = [programs / "pg_waldump", "-p", log, "-r", "Transaction", "-n", ENDS_TRIED, name]
         return time_of(await run_program(command, what=f"the time of {name}"))
     return None
 
 
-async def _read(programs: Path, log: Path, stretch: Stretch, counting: Counting, told: Callable[[int], None]) -> None:
-    """Have pg_waldump tell a stretch of log, and count along; ends early once the counting is done."""
+async def _read(programs: Path, log: Path, restored: Restored, start: int, counting: Counting, tell: Tell) -> None:
+    """Have pg_waldump tell the log from `start` on, and count along; ends early once the counting is done."""
     out, into = os.pipe()
     with contextlib.suppress(OSError):
         fcntl.fcntl(into, fcntl.F_SETPIPE_SZ, CHUNK_BYTES)
-    command = [programs / "pg_waldump", "-p", log, "-t", str(stretch.timeline), "-r", "Heap", "-r", "Heap2", "-r", "Transaction"]
-    command += ["-s", lsn_in_words(stretch.start), "-e", lsn_in_words(stretch.end)]
+    end = restored.end_lsn
+    command: list[str | Path] = [programs / "pg_waldump", "-p", log, "-t", str(restored.timeline)]
+    command += ["-r", "Heap", "-r", "Heap2", "-r", "Transaction", "-s", lsn_in_words(start), "-e", lsn_in_words(end)]
+
+    def told(reached: int) -> None:
+        tell(f"Reading the log: {(reached - start) / MB:,.0f} of {(end - start) / MB:,.0f} MB")
+
     try:
         child = await asyncio.create_subprocess_exec(*mortal(command), stdout=into, stderr=subprocess.PIPE, env=ENVIRONMENT)
     finally:
@@ -150,8 +139,8 @@ async def _read(programs: Path, log: Path, stretch: Stretch, counting: Counting,
         await asyncio.gather(child.wait(), reading, return_exceptions=True)
         os.close(out)
     words = " ".join((await complaint).decode(errors="replace").split())[-WORDS_MAX:]
-    if child.returncode and not counting.done and not _at_its_end(words, stretch):
-        raise RecoveryRefused(problem=f"The log in {log} cannot be read as far as {lsn_in_words(stretch.end)}: {words}")
+    if child.returncode and not counting.done and not _at_its_end(words, end):
+        raise RecoveryRefused(problem=f"The log in {log} cannot be read as far as {lsn_in_words(end)}: {words}")
 
 
 def _kill(child: asyncio.subprocess.Process) -> None:
@@ -159,10 +148,10 @@ def _kill(child: asyncio.subprocess.Process) -> None:
         child.kill()
 
 
-def _at_its_end(words: str, stretch: Stretch) -> bool:
+def _at_its_end(words: str, end: int) -> bool:
     """Whether pg_waldump only came to the last record, of which the archive may hold the beginning alone."""
     told = RECORD_AT.search(words)
-    return told is not None and stretch.end - lsn_of(told[1]) < SEGMENT_BYTES
+    return told is not None and end - lsn_of(told[1]) < SEGMENT_BYTES
 
 
 def _count(source: int, counting: Counting, told: Callable[[int], None]) -> None:
@@ -178,7 +167,3 @@ def _count(source: int, counting: Counting, told: Callable[[int], None]) -> None
         if counting.lsn - told_at > TELL_EVERY_BYTES:
             told_at = counting.lsn
             told(counting.lsn)
-
-
-def _floor(lsn: int) -> int:
-    return lsn - lsn % SEGMENT_BYTES
