@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import signal
-from pathlib import Path
 
 import uvloop
 
 from securecart import settings, telemetry
-from securecart.engines import Home
-from securecart.engines.postgres_files import bundled
+from securecart.errors import ArchiveUnusable, SecureCartError
 from securecart.ops.recovery import standing
 from securecart.ops.recovery.archiving import Archiver
 from securecart.ops.recovery.backing_up import Backups
 from securecart.ops.recovery.model import Site
+from securecart.ops.recovery.sites import site_of
 from securecart.settings import Settings
-from securecart.stores.archive import open_archive
 from securecart.telemetry import log
 
 __all__ = ["main"]
 
 NICE = 5
+OPEN_AGAIN_S = 5.0
 
 
 async def _run(loaded: Settings, port: int) -> None:
@@ -31,12 +31,12 @@ async def _run(loaded: Settings, port: int) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    home = Home(loaded.home_path)
-    site = Site(home, loaded, open_archive(loaded.archive or str(home.path / "archive"), loaded.archive_key))
-    programs = Path(loaded.postgres_bin) if loaded.postgres_bin else bundled()
-    archiver = Archiver(site, programs)
-    backups = Backups(archiver, programs)
-    door = await standing.serve(archiver, backups, port, home.secret("internal_secret"))
+    site = await _opened(loaded, stopping)
+    if site is None:
+        return
+    archiver = Archiver(site)
+    backups = Backups(archiver)
+    door = await standing.serve(archiver, backups, port, site.home.secret("internal_secret"))
     log.info("archiver is at work", archive=site.archive.where)
     tasks = [
         archiver.run(stopping),
@@ -44,6 +44,18 @@ async def _run(loaded: Settings, port: int) -> None:
     ]
     await asyncio.gather(*tasks)
     await door.cleanup()
+
+
+async def _opened(loaded: Settings, stopping: asyncio.Event) -> Site | None:
+    """The archive, once it can be used; None when we are to stop before."""
+    while not stopping.is_set():
+        try:
+            return await asyncio.to_thread(site_of, loaded)
+        except ArchiveUnusable as problem:
+            log.warning("nothing is archived at the moment", problem=str(problem))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), OPEN_AGAIN_S)
+    return None
 
 
 def main() -> None:
@@ -55,7 +67,10 @@ def main() -> None:
     loaded = settings.load()
     telemetry.configure_logs(loaded.log_level)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run(loaded, port))
+        try:
+            runner.run(_run(loaded, port))
+        except SecureCartError as error:  # such as a key that is none: no bug, and only a person can help
+            raise SystemExit(str(error)) from error
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from pathlib import Path
 
 import msgspec
 from msgspec import Struct
@@ -15,6 +14,7 @@ from msgspec import Struct
 from securecart.errors import ArchiveUnusable, RecoveryRefused, StoreAway
 from securecart.ops.recovery.model import Beat, Gap, Site, lsn_in_words
 from securecart.ops.recovery.nodes import NOT_READY, Nodes, Position
+from securecart.ops.recovery.programs import programs_for
 from securecart.ops.recovery.receiving import Place, Receiver
 from securecart.ops.recovery.shipping import Shipper
 from securecart.ops.recovery.starting import begin, own
@@ -50,14 +50,14 @@ class Health(Struct):
 class Archiver:
     """One database's log on its way into one archive."""
 
-    def __init__(self, site: Site, programs: Path) -> None:
+    def __init__(self, site: Site) -> None:
         self.site = site
         self.folder = site.home.data("archiver") / "receiving"
         self.folder.mkdir(mode=0o700, exist_ok=True)
         self.nodes = Nodes(site.home)
         self.health = Health()
         self.waited_for = site.settings.archive_synchronous and site.settings.profile == "single"
-        self.receiver = Receiver(programs, self.folder, waited_for=self.waited_for)
+        self.receiver = Receiver(programs_for(site), self.folder, waited_for=self.waited_for)
         self.shipper = Shipper(site.archive, self.folder)
         self.lost_log = asyncio.Event()  # a gap was found: what follows can only be reached from a new full base
         self._moved_at = 0.0

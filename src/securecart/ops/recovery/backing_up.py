@@ -6,13 +6,13 @@ import asyncio
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import msgspec
 
 from securecart.errors import SecureCartError
 from securecart.ops.recovery.archiving import GAPS, Archiver
 from securecart.ops.recovery.copying import Tell
+from securecart.ops.recovery.holdings import surplus, survey
 from securecart.ops.recovery.model import Base, Gap
 from securecart.ops.recovery.nodes import NOT_READY
 from securecart.ops.recovery.taking import BASES, Kind, Taker, Wanted
@@ -31,13 +31,13 @@ TROUBLE = (SecureCartError, OSError, *NOT_READY)
 class Backups:
     """The bases of one archive; `doing` says what is being done at the moment."""
 
-    def __init__(self, archiver: Archiver, programs: Path) -> None:
+    def __init__(self, archiver: Archiver) -> None:
         self.bases: tuple[Base, ...] | None = None
         self.doing = self.problem = ""
         self.failures = 0
         self._archiver = archiver
         self._site = archiver.site
-        self._taker = Taker(archiver.site, programs, archiver.arrived)
+        self._taker = Taker(archiver.site, archiver.arrived)
         self._gap_at: datetime | None = None
         self._pause_s = 0.0
         self._not_before = 0.0
@@ -51,6 +51,7 @@ class Backups:
         """Take what is due until `stopping` is set; one that is under way is given up then."""
         turns = asyncio.create_task(self._turns())
         await stopping.wait()
+        self._taker.give_up()
         turns.cancel()
         await asyncio.gather(turns, return_exceptions=True)
 
@@ -101,11 +102,21 @@ class Backups:
             self.doing = ""
         self.bases = (*(self.bases or ()), base)
         log.info("a base backup is in the archive", label=base.label, bytes=base.archive_bytes, seconds=base.seconds)
-        await self._let_go()
+        try:
+            await self._let_go()
+        except TROUBLE as problem:  # it is a base all the same
+            log.warning("what is not needed any more could not be removed", problem=str(problem))
         return base
 
     async def _let_go(self) -> None:
-        """Remove what is older than anybody wants to go back."""
+        """Remove what nobody wants to go back to any more."""
+        holdings = await asyncio.to_thread(survey, self._site.archive)
+        kept = self._site.settings
+        names = surplus(holdings, datetime.now(UTC), days=kept.backup_days, fulls=kept.backup_fulls)
+        if names:
+            await asyncio.to_thread(self._site.archive.remove, names)
+            self.bases = None
+            log.info("what is not needed any more is removed from the archive", objects=len(names))
 
     async def _look(self) -> None:
         bases, gaps = await asyncio.to_thread(self._read)

@@ -148,6 +148,10 @@ class Nodes:
         """The size of all databases; raises `NOT_READY`."""
         return int(await self._value("SELECT sum(pg_database_size(oid)) FROM pg_database"))
 
+    async def next_xid(self) -> int:
+        """The number of the next transaction; raises `NOT_READY`."""
+        return int(await self._value("SELECT pg_snapshot_xmax(pg_current_snapshot())::text"))
+
     async def make_slot(self) -> None:
         """Have the writer keep its log for us from now on, in place of a slot that lost some; raises `NOT_READY`."""
         admin = await self.admin()

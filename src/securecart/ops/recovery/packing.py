@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, cast
 
+from securecart.errors import RecoveryRefused
 from securecart.stores.archive import Archive
 
 __all__ = ["put_folder"]
@@ -17,9 +18,12 @@ PIPED_BYTES = 1024 * 1024
 TELL_EVERY_BYTES = 16 * 1024 * 1024
 
 
-def put_folder(archive: Archive, name: str, folder: Path, tell: Callable[[int], None]) -> int:
-    """Put all that is in the folder; the bytes it takes in the archive. `tell` hears now and then how many were read."""
-    stream = _Tar(folder, tell)
+def put_folder(archive: Archive, name: str, folder: Path, tell: Callable[[int], None], given_up: threading.Event) -> int:
+    """Put all that is in the folder; the bytes it takes in the archive. `tell` hears now and then how many were read.
+
+    Once it is `given_up`, nothing is put, and `RecoveryRefused` raised.
+    """
+    stream = _Tar(folder, tell, given_up)
     try:
         return archive.put_file(name, cast("IO[bytes]", stream))
     finally:
@@ -29,8 +33,9 @@ def put_folder(archive: Archive, name: str, folder: Path, tell: Callable[[int], 
 class _Tar:
     """The folder as a stream; a failure to read a file is raised by who reads the stream, never a shorter stream."""
 
-    def __init__(self, folder: Path, tell: Callable[[int], None]) -> None:
+    def __init__(self, folder: Path, tell: Callable[[int], None], given_up: threading.Event) -> None:
         self._folder = folder
+        self._given_up = given_up
         self._tell = tell
         self._read = self._told = 0
         self._failure: Exception | None = None
@@ -40,6 +45,8 @@ class _Tar:
         self._writing.start()
 
     def read(self, size: int = -1) -> bytes:
+        if self._given_up.is_set():
+            raise RecoveryRefused(problem="The base backup was given up, because the archiver is to stop.")
         content = self._source.read(size)
         self._read += len(content)
         if self._read > self._told + TELL_EVERY_BYTES:

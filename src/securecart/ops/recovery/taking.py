@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import Literal, TypeVar
 
 import msgspec
 from msgspec import Struct, field
 
-from securecart.errors import RecoveryRefused
+from securecart.errors import ArchiveDamaged, ArchiveLocked, ArchiveMissing, RecoveryRefused
 from securecart.ops.recovery.copying import SPARE_BYTES, Copy, CopyFailed, Tell, copy, this_thread_goes_last
 from securecart.ops.recovery.model import Base, Site, lsn_of
 from securecart.ops.recovery.nodes import Node, Nodes, Position
 from securecart.ops.recovery.packing import put_folder
-from securecart.ops.recovery.programs import has_incrementals, run_program
+from securecart.ops.recovery.programs import has_incrementals, programs_for, run_program
 from securecart.telemetry import log
 
 __all__ = ["BASES", "Kind", "Taker", "Wanted"]
@@ -67,6 +67,7 @@ class Copied(Struct, frozen=True):
     source: Node
     began: Position
     ended: Position
+    next_xid: int
     manifest: bytes
     log: Range
 
@@ -74,13 +75,14 @@ class Copied(Struct, frozen=True):
 class Taker:
     """Takes bases for one archive, one at a time; `arrived` waits until the archive has a timeline's log up to a place."""
 
-    def __init__(self, site: Site, programs: Path, arrived: Callable[[int, int], Awaitable[None]]) -> None:
+    def __init__(self, site: Site, arrived: Callable[[int, int], Awaitable[None]]) -> None:
         self.site = site
         self.nodes = Nodes(site.home)
-        self._programs = programs
+        self._programs = programs_for(site)
         self._staging = site.home.data("archiver") / "staging"
         self._arrived = arrived
         self._one_at_a_time = asyncio.Lock()
+        self._given_up = threading.Event()
         self._last = ThreadPoolExecutor(1, "base backup", initializer=this_thread_goes_last)
 
     async def take(self, wanted: Wanted, tell: Tell) -> Base:
@@ -95,6 +97,10 @@ class Taker:
                 return await self._keep(copied, began, tell)
             finally:
                 await self._in_thread(partial(shutil.rmtree, self._staging, ignore_errors=True))
+
+    def give_up(self) -> None:
+        """Have the thread end that puts a base, for whoever waited for it does not any more."""
+        self._given_up.set()
 
     async def _copy(self, wanted: Wanted, tell: Tell) -> Copied:
         """Copy and verify, in the best way that works."""
@@ -125,14 +131,17 @@ class Taker:
         if parent is None:
             await self._check_room()
         else:
-            name = f"{BASES}/{parent.label}/manifest"
-            parents.write_bytes(await asyncio.to_thread(self.site.archive.read, name))
+            try:
+                manifest = await asyncio.to_thread(self.site.archive.read, f"{BASES}/{parent.label}/manifest")
+            except (ArchiveMissing, ArchiveDamaged, ArchiveLocked) as problem:
+                raise CopyFailed(problem=f"What the base before held is not known: {problem}") from problem
+            parents.write_bytes(manifest)
         began = await self.nodes.ask()
         # A standby's checkpoint holds up nobody who buys.
         hurry = wanted.hurry or source != self.nodes.writer
         asked = Copy(source, folder, self.site.settings.backup_rate_mb, hurry, parents if parent is not None else None)
         await copy(self.nodes, self._programs, asked, tell)
-        ended = await self.nodes.ask()
+        ended, next_xid = await self.nodes.ask(), await self.nodes.next_xid()
         tell("Verifying every file of the copy")
         try:
             # The log is not in the copy but in the archive, which checks each of its objects itself.
@@ -143,7 +152,7 @@ class Taker:
         ranges = msgspec.json.decode(manifest, type=Manifest).ranges
         if {began.timeline, ended.timeline} != {one.timeline for one in ranges}:
             raise CopyFailed(problem="Another node took over while the database's files were copied.")
-        return Copied(kind, parent.label if parent is not None else "", source, began, ended, manifest, ranges[0])
+        return Copied(kind, parent.label if parent is not None else "", source, began, ended, next_xid, manifest, ranges[0])
 
     async def _keep(self, copied: Copied, began: float, tell: Tell) -> Base:
         """Put the copy into the archive, what it is last."""
@@ -155,7 +164,7 @@ class Taker:
             loop.call_soon_threadsafe(tell, f"{size / MB:,.0f} MB are in the archive")
 
         data = f"{BASES}/{label}/data"
-        archive_bytes = await self._in_thread(partial(put_folder, archive, data, self._staging / "copy", so_far))
+        archive_bytes = await self._in_thread(partial(put_folder, archive, data, self._staging / "copy", so_far, self._given_up))
         archive_bytes += await asyncio.to_thread(archive.put, f"{BASES}/{label}/manifest", copied.manifest)
         base = Base(
             label=label,
@@ -169,6 +178,7 @@ class Taker:
             database_bytes=await self.nodes.database_bytes(),
             archive_bytes=archive_bytes,
             source=f"{'writer' if copied.source == self.nodes.writer else 'standby'} {copied.source.name}",
+            next_xid=copied.next_xid,
             seconds=round(loop.time() - began, 1),
         )
         await asyncio.to_thread(archive.put, f"{BASES}/{label}/about", msgspec.json.encode(base))
