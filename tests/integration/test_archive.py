@@ -19,10 +19,10 @@ from botocore.exceptions import ResponseStreamingError
 from moto.server import ThreadedMotoServer
 
 from securecart.errors import ArchiveAway, ArchiveDamaged, ArchiveLocked, ArchiveMissing, ArchiveUnusable, BadInput
-from securecart.stores.archive import Archive, bucket, open_archive
-from securecart.stores.archive.packing import PUMP, new_key
+from securecart.stores.archive import Archive, bucket, key_pair, open_archive
+from securecart.stores.archive.packing import PUMP
 
-KEY = new_key()
+KEY = key_pair()[0]
 BUCKET = "securecart-tests"
 LARGE = 24 * 1024 * 1024
 
@@ -183,7 +183,7 @@ def test_a_flip_in_what_is_encrypted_is_damage_and_no_other_key(kept: Kept) -> N
             archive.read("beat")
 
 
-@pytest.mark.parametrize("other", ["", new_key()], ids=["none", "another"])
+@pytest.mark.parametrize("other", ["", key_pair()[0]], ids=["none", "another"])
 def test_without_its_key_an_object_stays_closed(kept: Kept, other: str) -> None:
     kept.archive(KEY).put("beat", b"a secret of the shop")
     assert b"secret" not in kept.raw("beat")
@@ -314,7 +314,7 @@ def test_a_folder_that_cannot_be_one_is_refused(tmp_path: Path) -> None:
 
 FULL = """
 import sys, random
-from securecart.stores.archive import open_archive
+from securecart.stores.archive import key_pair, open_archive
 from securecart.errors import ArchiveFull
 archive = open_archive(sys.argv[1])
 archive.put("beat", b"1")

@@ -18,8 +18,7 @@ from securecart.ops.recovery.schedule import due
 from securecart.ops.recovery.segments import Segment
 from securecart.ops.recovery.sites import site_of
 from securecart.settings import Settings
-from securecart.stores.archive import open_archive
-from securecart.stores.archive.packing import new_key
+from securecart.stores.archive import key_pair, open_archive
 
 BEGAN = datetime(2026, 11, 30, 12, tzinfo=UTC)
 STEP = SEGMENT_BYTES // 8  # of log, a second; the tests' clock goes in whole seconds
@@ -318,7 +317,7 @@ def test_a_damaged_description_costs_its_base_and_is_named(tmp_path: Path) -> No
     assert [base.label for base in seen.bases] == [story.bases[1].label]
     assert [why.split(" ")[0] for why in seen.unread] == [f"base/{story.bases[0].label}/about", "beat"]
     assert seen.strays == ()
-    open_archive(str(tmp_path), new_key()).put("beat", b"{}")
+    open_archive(str(tmp_path), key_pair()[0]).put("beat", b"{}")
     with pytest.raises(ArchiveLocked):
         survey(archive)
 

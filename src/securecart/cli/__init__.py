@@ -33,6 +33,7 @@ COMMANDS = {
     "drill": ("drills", "app", "Break something on purpose, and see whether the promises are kept."),
     "promises": ("promises", "promises", "Check the shop's promises against its databases."),
     "readers": ("readers", "app", "See how far the event log's readers are, rebuild their work."),
+    "backup": ("backup", "app", "See what is in the archive, whether it is sound, what is due next; encrypt it."),
     "recover": ("recover", "app", "See what changed since a moment, bring back what was lost, go back altogether."),
     "tables": ("tables", "app", "See how carts and sessions are carried between two regions, compare both."),
     "accounts": ("accounts", "app", "Look at accounts, make one staff."),

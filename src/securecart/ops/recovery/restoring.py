@@ -27,7 +27,7 @@ from securecart.ops.recovery.programs import has_incrementals, links, programs_f
 from securecart.ops.recovery.reach import chain_in, segment_start
 from securecart.stores.archive import Archive
 
-__all__ = ["Restored", "Segment", "Tell", "log_of", "log_plan", "restore"]
+__all__ = ["Restored", "Segment", "Tell", "join", "log_of", "log_plan", "restore", "unpack"]
 
 # Told what is being done and how far it is, in a sentence without a stop.
 Tell = Callable[[str], None]
@@ -150,12 +150,12 @@ async def restore(site: Site, holdings: Holdings, moment: Moment, into: Path, te
             await run_program([programs / "pg_verifybackup", "--no-parse-wal", "--exit-on-error", folder], what=one.label)
     if len(bases) > 1:
         tell(f"Joining {len(bases)} backups")
-        await _join(programs, folders, into)
+        await join(programs, folders, into)
     await asyncio.to_thread(shutil.rmtree, parts, ignore_errors=True)
     return Restored(into, log, legs[-1].timeline, tuple(legs), bases, tuple(plan), plan[-1].end, fetching.whole)
 
 
-async def _join(programs: Path, folders: list[Path], into: Path) -> None:
+async def join(programs: Path, folders: list[Path], into: Path) -> None:
     """Make one whole data folder of a full backup and the incremental ones on it."""
     command: list[str | Path] = [programs / "pg_combinebackup", "--no-sync", "-o", into]
     command += ["--link"] if await links(programs) else []

@@ -16,9 +16,9 @@ from typing import IO, Protocol
 from securecart.stores.archive.bucket import Bucket
 from securecart.stores.archive.folder import Folder
 from securecart.stores.archive.names import checked
-from securecart.stores.archive.packing import lock_of, packed, unpacked
+from securecart.stores.archive.packing import key_pair, lock_of, packed, unpacked
 
-__all__ = ["Archive", "open_archive"]
+__all__ = ["Archive", "key_pair", "open_archive"]
 
 READ_BYTES = 1024 * 1024
 

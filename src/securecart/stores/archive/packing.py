@@ -18,7 +18,7 @@ from pyrage.x25519 import Identity
 
 from securecart.errors import ArchiveDamaged, ArchiveLocked, BadInput
 
-__all__ = ["lock_of", "new_key", "packed", "unpacked"]
+__all__ = ["PUMP", "key_pair", "lock_of", "packed", "unpacked"]
 
 LEVEL = 3
 BUFFER_BYTES = 128 * 1024
@@ -29,9 +29,10 @@ PUMP = "archive-pump"
 OTHER_KEY = "No matching keys found"
 
 
-def new_key() -> str:
-    """A new secret key."""
-    return str(Identity.generate())
+def key_pair() -> tuple[str, str]:
+    """A new secret key, and its public half."""
+    made = Identity.generate()
+    return str(made), str(made.to_public())
 
 
 def lock_of(key: str) -> Identity | None:
