@@ -1,11 +1,11 @@
 """Checkout: the script that composes the rooms into a paid order, and takes one back.
 
 Owns the tables shipping_method and tax_rate. `place` is the one path from a cart to an order; `hear` acts upon what a
-gateway sends by itself, and `look_again` when the buyer comes back; `sweep` finishes what a crash, a lost answer or a
-silent gateway left open; `ship` sends the goods off; `cancel` and `refund` give money and goods back.
+gateway sends by itself (`hear_of` on a hint from anywhere), and `look_again` when the buyer comes back; `sweep` finishes what
+a crash, a lost answer or a silent gateway left open; `ship` sends the goods off; `cancel` and `refund` give money and goods back.
 """
 
-from securecart.checkout.hear import hear, look_again
+from securecart.checkout.hear import hear, hear_of, look_again
 from securecart.checkout.intake import Intake
 from securecart.checkout.model import Pace, PlaceOrder, Quote, QuotedLine, ShippingMethod
 from securecart.checkout.place import place, quote
@@ -24,6 +24,7 @@ __all__ = [
     "Till",
     "cancel",
     "hear",
+    "hear_of",
     "look_again",
     "place",
     "quote",

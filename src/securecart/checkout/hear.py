@@ -20,7 +20,7 @@ from securecart.stores.postgres import Transaction
 from securecart.telemetry import log
 from securecart.values import Money
 
-__all__ = ["HEARD", "conclude", "hear", "look_again"]
+__all__ = ["HEARD", "conclude", "hear", "hear_of", "look_again"]
 
 # the history's sentence where the gateway told of a payment by itself
 HEARD = {
@@ -34,8 +34,12 @@ KNOWN_TO_BE_PAID = frozenset({"paid", "partially_refunded", "refunded"})
 async def hear(till: Till, body: bytes, signature: str) -> None:
     """Act upon a gateway's notice, once. `BadSignature` when it is none; `GatewayAway` asks the gateway to send it again."""
     notice = till.gateway.notice(body, signature)
-    if notice is None:
-        return
+    if notice is not None:
+        await hear_of(till, notice)
+
+
+async def hear_of(till: Till, notice: Notice) -> None:
+    """Ask the gateway what a notice hints at, and make the order that, once for each notice; `GatewayAway`."""
     async with till.database.fresh() as fresh:
         if await payments.was_seen(fresh, till.gateway.name, notice):
             return

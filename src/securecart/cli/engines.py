@@ -80,6 +80,8 @@ def up(
     lock = _lock_or_wait(folder)
     if profile is not None and profile != loaded.profile:
         loaded = _change_profile(folder, loaded, profile, running=lock is None)
+    if lock is not None:
+        _have_right_database(folder, loaded)
     if lock is not None and not detach:
         asyncio.run(_run_in_foreground(folder, lock, loaded, fill=demo))
         return
@@ -249,6 +251,14 @@ def _be_supervisor(folder: Home, lock: IO[bytes], loaded: Settings, writing: int
         code = 1
     sys.stderr.flush()
     os._exit(code)
+
+
+def _have_right_database(folder: Home, loaded: Settings) -> None:
+    """A recovery of the whole database that was cut off must not leave it half-way; what there is to say of it is said."""
+    if (folder.run() / "recovery.json").exists():
+        from securecart.ops.recovery.in_place import make_ready_for_start  # noqa: PLC0415 - hardly ever needed
+
+        say(asyncio.run(make_ready_for_start(folder, loaded)))
 
 
 def _change_profile(folder: Home, loaded: Settings, profile: Profile, *, running: bool) -> Settings:

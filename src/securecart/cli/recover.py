@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import typer
 
+from securecart.cli import recover_cluster
+
 __all__ = ["app"]
 
 app = typer.Typer(
@@ -18,4 +20,7 @@ def recover() -> None:
     """Go back: see what changed since a moment, bring back what was lost, or put everything back to it."""
 
 
-# the ways back that live in files of their own are added here, as app.command("cluster")(recover_cluster.cluster)
+# the ways back that live in files of their own
+app.command("cluster")(recover_cluster.cluster)
+app.command("abandon")(recover_cluster.abandon_recovery)
+app.command("captures")(recover_cluster.captures)

@@ -35,7 +35,7 @@ NEEDED_MB = 500
 LOG_BYTES_MAX = 16 * 1024 * 1024
 HELD = "held-"
 REGION = "region-"
-FENCES = "fences"
+FENCES, RECOVERY = "fences", "recovery"
 
 
 def kind_of(label: str) -> str:
@@ -186,6 +186,10 @@ class Home:
     def fences(self) -> int:
         """How often this home was fenced."""
         return int(self.settings().get(FENCES, 0))
+
+    def recovery(self) -> str:
+        """Which recovery in place put the database there that this home has; empty for none."""
+        return str(self.settings().get(RECOVERY, ""))
 
     def is_fenced(self) -> bool:
         """Whether the other region took over while this one could not be asked."""

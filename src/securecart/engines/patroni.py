@@ -39,7 +39,7 @@ from securecart.engines.process import Engine, stop_process
 from securecart.errors import EngineFailed
 from securecart.settings import Settings
 
-__all__ = ["NODES", "PatroniNode", "patroni_nodes", "was_cluster"]
+__all__ = ["MARK", "NODES", "PatroniNode", "data_of", "patroni_nodes", "was_cluster"]
 
 NODES = 3
 # Patroni keeps its settings beside the data; a folder without that file was never a node.
@@ -91,7 +91,7 @@ class PatroniNode(Engine):
         """Write what Patroni is to do and start it; the first node makes the data that the others copy."""
         adopt_orphans()
         programs = await asyncio.to_thread(programs_of, self)
-        data = _data(self.home, self.label)
+        data = data_of(self.home, self.label)
         if self.home.is_fenced() and self.beyond is not None:
             await asyncio.to_thread(self._follow_from_now_on, data, self.beyond)
         if postmaster_of(data) is None:
@@ -162,13 +162,13 @@ class PatroniNode(Engine):
     @classmethod
     def beside(cls, home: Home, label: str) -> Sequence[psutil.Process]:
         """The node's PostgreSQL."""
-        postmaster = postmaster_of(_data(home, label))
+        postmaster = postmaster_of(data_of(home, label))
         return () if postmaster is None else (postmaster,)
 
     @classmethod
     async def clear(cls, home: Home, label: str) -> None:
         """Stop the PostgreSQL of a node whose Patroni is gone."""
-        data = _data(home, label)
+        data = data_of(home, label)
         postmaster = postmaster_of(data)
         if postmaster is not None:
             await stop_process(postmaster.pid, postmaster.create_time(), signal.SIGINT, cls.stop_within_s)
@@ -178,7 +178,7 @@ class PatroniNode(Engine):
     @classmethod
     async def write_checkpoint(cls, home: Home, label: str) -> None:
         """Have the node's PostgreSQL write to disk what it holds in memory; raises `NOT_READY`."""
-        port = await asyncio.to_thread(port_of, _data(home, label))
+        port = await asyncio.to_thread(port_of, data_of(home, label))
         admin = await Roles(home).connect([port], SUPERUSER)
         try:
             await admin.execute("CHECKPOINT")
@@ -228,7 +228,7 @@ class PatroniNode(Engine):
                 await asyncio.to_thread(_drop_half_a_copy, data)
                 await self._other_region_leads(self.beyond)
                 return
-            if any((_data(self.home, node.label) / MARK).exists() for node in self._nodes):
+            if any((data_of(self.home, node.label) / MARK).exists() for node in self._nodes):
                 return
             await initdb(self, programs, data, SUPERUSER, self._roles.password(SUPERUSER))
         if not (data / MARK).exists() and not (self.beyond is not None and self.beyond.begins_as_copy):
@@ -252,7 +252,7 @@ class PatroniNode(Engine):
 
     async def _first_has_data(self) -> None:
         """Wait for it: nodes that vote while the first is still making its data have it wait for some seconds more."""
-        first = _data(self.home, self._nodes[0].label)
+        first = data_of(self.home, self._nodes[0].label)
         deadline = time.monotonic() + FIRST_DATA_WITHIN_S
         while not (first / "PG_VERSION").exists() and time.monotonic() < deadline:  # noqa: ASYNC110 - another task makes it
             await asyncio.sleep(POLL_S)
@@ -270,7 +270,7 @@ def patroni_nodes(home: Home, settings: Settings, *, count: int = NODES, beyond:
 
 def was_cluster(home: Home) -> bool:
     """Whether this home's PostgreSQL has run on several nodes."""
-    return (_data(home, "patroni-1") / MARK).exists()
+    return (data_of(home, "patroni-1") / MARK).exists()
 
 
 def _drop_half_a_copy(data: Path) -> None:
@@ -285,6 +285,7 @@ def _complete(states: Sequence[NodeState | None], *, follows: bool) -> bool:
     return all_serve and (follows or any(state and state.synchronous for state in states))
 
 
-def _data(home: Home, label: str) -> Path:
+def data_of(home: Home, label: str) -> Path:
+    """Where a node has its data; the first has them where a single PostgreSQL has."""
     number = label.rpartition("-")[2]
     return home.path / "data" / ("postgres" if number == "1" else f"postgres-{number}")

@@ -140,9 +140,9 @@ def configuration(
 
 
 def scope_of(home: Home) -> str:
-    """Under which name the nodes agree; another one after each fence, so that nothing that was agreed on before comes back."""
-    fences = home.fences()
-    return f"{SCOPE}-{fences}" if fences else SCOPE
+    """Under which name the nodes agree; another after each fence and each recovery: nothing agreed on before comes back."""
+    fences, recovery = home.fences(), home.recovery()
+    return "-".join([SCOPE, *([str(fences)] if fences else []), *([recovery] if recovery else [])])
 
 
 def raft(home: Home, label: str, port: int, voters: Sequence[int]) -> dict[str, Any]:

@@ -205,6 +205,7 @@ class Supervisor:
         return held
 
     async def _revive(self, engine: Engine) -> None:
+        was_held = engine.title in self._left_down
         self._left_down.discard(engine.title)
         deaths = self._deaths.setdefault(engine.title, deque(maxlen=DEATHS_MAX))
         deaths.append(time.monotonic())
@@ -221,8 +222,10 @@ class Supervisor:
                 Step(engine.title, f"died {DEATHS_MAX} times within a minute and stays down; see {engine.log}", done=True)
             )
             return
-        self._report(Step(engine.title, "died and is started again"))
+        self._report(Step(engine.title, f"{'is let go' if was_held else 'died'} and is started again"))
         await asyncio.sleep(PAUSE_AFTER_DEATH_S * (2 ** (len(deaths) - 1) - 1))
+        if self._is_held(engine):  # since a moment ago
+            return
         try:
             await self._start(engine)
         except OperatorError as error:

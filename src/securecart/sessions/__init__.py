@@ -6,8 +6,8 @@ use renews it, at most once a day. What it says of an account (name, staff) is w
 `Memory` knows, for reading only, what sessions said a moment ago while the table itself is away.
 """
 
-from securecart.sessions.actions import TABLE, end, find, start_for, start_guest
+from securecart.sessions.actions import TABLE, end, end_all_of, find, start_for, start_guest
 from securecart.sessions.memory import Memory
 from securecart.sessions.model import Session, csrf_matches, csrf_token
 
-__all__ = ["TABLE", "Memory", "Session", "csrf_matches", "csrf_token", "end", "find", "start_for", "start_guest"]
+__all__ = ["TABLE", "Memory", "Session", "csrf_matches", "csrf_token", "end", "end_all_of", "find", "start_for", "start_guest"]

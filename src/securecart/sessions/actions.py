@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
@@ -17,11 +18,12 @@ from securecart.sessions.model import DAY_S, Session, hash_of, is_due
 from securecart.stores.dynamodb import DynamoDB, TableSpec
 from securecart.telemetry import log
 
-__all__ = ["TABLE", "end", "find", "start_for", "start_guest"]
+__all__ = ["TABLE", "end", "end_all_of", "find", "start_for", "start_guest"]
 
 TABLE = TableSpec("sessions", KeySchema(KeySpec("token_hash", KeyType.string)), expires="expires_at")
 
 TOKEN_BYTES = 32
+SCAN_ITEMS = 500
 
 
 async def start_guest(dynamodb: DynamoDB, *, days: int) -> Session:
@@ -52,6 +54,19 @@ async def end(dynamodb: DynamoDB, token: str) -> None:
     """The token is worth nothing from now on; safe to repeat."""
     async with dynamodb.table(TABLE) as table:
         await table.delete_item({"token_hash": hash_of(token)})
+
+
+async def end_all_of(dynamodb: DynamoDB, account_ids: Collection[str]) -> int:
+    """End every session of these accounts, wherever they are logged in; how many there were. It reads the whole table."""
+    ended, start_key = 0, None
+    while True:
+        async with dynamodb.table(TABLE) as table:
+            page = await table.scan_single_page(limit=SCAN_ITEMS, start_key=start_key)
+        theirs = [item for item in page.items if item.get("account_id") in account_ids]
+        await dynamodb.delete_many(TABLE, [{"token_hash": {"S": item["token_hash"]}} for item in theirs])
+        ended, start_key = ended + len(theirs), page.last_evaluated_key
+        if start_key is None:
+            return ended
 
 
 async def _start(dynamodb: DynamoDB, shopper: dict[str, Any], days: int) -> Session:

@@ -1,0 +1,199 @@
+"""The whole database back to a moment, in place of the live one: observe, decide, and do step by step.
+
+Whatever can fail is done first, beside the shop that sells on. Each step is written down in HOME/run/recovery.json before it
+begins and when it is done, so a recovery that was cut off goes on with the same command, or is taken back by `abandon`. One
+that fails before the shop sells on the recovered database is taken back at once, and the shop sells as before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import msgspec
+from msgspec import Struct
+
+from securecart.engines import Home
+from securecart.errors import RecoveryRefused
+from securecart.ops.recovery import places
+from securecart.ops.recovery.carrying_out import Job, Work, carry_out, report_file
+from securecart.ops.recovery.model import Site
+from securecart.ops.recovery.planning import (
+    ASIDE,
+    Note,
+    Step,
+    Told,
+    after,
+    is_open,
+    may_be_opened,
+    put_back,
+    stepped_back,
+    to_abandon,
+    to_recover,
+)
+from securecart.ops.recovery.restoring import Tell
+from securecart.ops.recovery.running import hands_of
+from securecart.ops.recovery.surveying import look, observe, write_note
+from securecart.settings import Settings
+
+__all__ = ["Kept", "Report", "abandon", "make_ready_for_start", "recover"]
+
+
+class Kept(Struct, frozen=True):
+    """The old data of a node, which nobody removes but you."""
+
+    folder: str
+    bytes: int
+
+
+class Report(Struct, frozen=True):
+    """What a recovery did: each step with its seconds, and the seconds in which nobody could buy."""
+
+    moment: str
+    steps: tuple[Told, ...]
+    seconds: float
+    seconds_until_open: float
+    seconds_without_sales: float
+    kept: tuple[Kept, ...]
+    file: str
+
+
+async def recover(site: Site, asked: str, work: Work, tell: Tell) -> Report:
+    """Put the database as it was at the moment in place of the live one, or go on with that; errors say what to do."""
+    async with _only_one(site.home):
+        began = time.monotonic()
+        seen = await observe(site, asked)
+        steps = to_recover(seen)
+        hands = await hands_of(site.home)
+        try:
+            note = seen.note or await _begin(site, seen.asked, tuple(place.node for place in seen.places), up=hands.sells)
+            job = Job(site, note, hands, work, tell)
+            for step in steps:
+                await _do(job, step)
+            return await _report(job, time.monotonic() - began)
+        finally:
+            await hands.leave()
+
+
+async def abandon(site: Site, work: Work, tell: Tell) -> list[str]:
+    """Undo a recovery that is under way: the shop as it was before; `RecoveryRefused` where none is, or it sells on it."""
+    async with _only_one(site.home):
+        seen = await asyncio.to_thread(look, site.home, site.settings)
+        steps = to_abandon(seen)
+        assert seen.note is not None
+        hands, said = await hands_of(site.home), list[str]()
+        try:
+            job = Job(site, seen.note, hands, work, tell)
+            job.write(abandoned=True)
+            for step in steps:
+                said.append(await carry_out(job, step))
+                tell(f"{said[-1]}.")
+                if step.do == "reopen":  # cut off from here on, the next one has no more to stop
+                    job.write(**msgspec.structs.asdict(stepped_back(job.note)))
+        finally:
+            await hands.leave()
+        return said
+
+
+async def make_ready_for_start(home: Home, settings: Settings) -> str:
+    """Before everything is started: have the old database in its place unless the shop has sold on the recovered one.
+
+    The caller holds the home's lock, and nothing runs. What there is to say of a recovery that is unfinished; else empty.
+    """
+    seen = await asyncio.to_thread(look, home, settings)
+    note = seen.note
+    if note is None:
+        return ""
+    again = f"`securecart recover cluster --at '{note.asked}'`"
+    if is_open(note):
+        return f"There is an unfinished one: {note.in_words}. The shop starts on the recovered database; finish it with {again}."
+    for step in may_be_opened(seen):
+        await asyncio.to_thread(places.put_back, home, step.node, note.stamp)
+    home.remember({"recovery": note.scope})
+    write_note(home, stepped_back(note))
+    return (
+        f"There is an unfinished one: {note.in_words}. The shop starts on the database that it had before; go on with {again}, "
+        "or undo it: `securecart recover abandon`."
+    )
+
+
+@asynccontextmanager
+async def _only_one(home: Home) -> AsyncIterator[None]:
+    """One recovery in place at a time; `RecoveryRefused` while another process is at it."""
+    home.prepare()
+    with (home.run() / "recovery.lock").open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RecoveryRefused(problem=f"Another process is recovering {home.path} at this moment.") from None
+        yield
+
+
+async def _begin(site: Site, asked: str, nodes: tuple[str, ...], *, up: bool) -> Note:
+    seen = await observe(site, asked)
+    assert seen.moment is not None
+    now = datetime.now(UTC)
+    note = Note(
+        stamp=f"{now:%Y%m%d%H%M%S}",
+        asked=asked,
+        moment=seen.moment,
+        profile=site.settings.profile,
+        nodes=nodes,
+        began_at=now,
+        was_up=up,
+        scope=site.home.recovery(),
+    )
+    write_note(site.home, note)
+    return note
+
+
+async def _do(job: Job, step: Step) -> None:
+    """One step, written down before and after; when it fails everything is as before, as far as that can be."""
+    job.write(begun=step.name)
+    began = time.monotonic()
+    try:
+        sentence = await carry_out(job, step)
+    except BaseException as error:
+        if not is_open(job.note):
+            await _step_back(job, step, error)
+        raise
+    if step.do == "finish":
+        job.note = after(job.note, step, Told(step.name, sentence, time.monotonic() - began))
+        return
+    job.write(**msgspec.structs.asdict(after(job.note, step, Told(step.name, sentence, round(time.monotonic() - began, 2)))))
+    job.tell(f"{sentence} ({time.monotonic() - began:.1f} s).")
+
+
+async def _step_back(job: Job, step: Step, error: BaseException) -> None:
+    """The shop sells as before; what was restored aside stays for the next try, unless restoring is what failed."""
+    job.tell(f"{str(error) or type(error).__name__}")
+    if step.do in ASIDE and not job.note.closed_at:
+        await carry_out(job, Step("discard"))
+        job.tell("Nothing was changed.")
+        return
+    seen = await asyncio.to_thread(look, job.home, job.site.settings)
+    for back in put_back(seen):
+        job.tell(await carry_out(job, back))
+    job.note = stepped_back(job.note)
+    write_note(job.home, job.note)
+    job.tell("Repeat the command to go on with what was restored aside, or remove that with `securecart recover abandon`.")
+
+
+async def _report(job: Job, seconds: float) -> Report:
+    note = job.note
+    folders = [places.kept_of(job.home, node, note.stamp) for node in note.nodes]
+    kept = [Kept(str(folder), await asyncio.to_thread(places.bytes_of, folder)) for folder in folders if folder.exists()]
+    opened = note.opened_at or datetime.now(UTC)
+    return Report(
+        moment=note.moment.in_words,
+        steps=note.told,
+        seconds=round(seconds, 2),
+        seconds_until_open=round((opened - note.began_at).total_seconds(), 2),
+        seconds_without_sales=round((opened - note.closed_at).total_seconds(), 2) if note.closed_at else 0.0,
+        kept=tuple(kept),
+        file=str(report_file(job.site, note)),
+    )

@@ -1,0 +1,92 @@
+"""The home as a recovery in place finds it, and the file in which it writes down how far it is."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import msgspec
+
+from securecart import settings as settings_table
+from securecart.engines import Home, address_of
+from securecart.engines.patroni import NODES, PatroniNode
+from securecart.engines.postgres import Postgres
+from securecart.errors import BadInput
+from securecart.ops.recovery.going_back import newest_survey
+from securecart.ops.recovery.holdings import base_for
+from securecart.ops.recovery.model import Moment, Site, parse_moment
+from securecart.ops.recovery.places import live_of, place_of
+from securecart.ops.recovery.planning import Note, Seen
+from securecart.settings import Settings
+
+__all__ = ["forget_note", "look", "nodes_of", "observe", "read_note", "write_note"]
+
+
+NOTE = "recovery.json"
+
+
+def read_note(home: Home) -> Note | None:
+    """The recovery that is under way, None when there is none."""
+    try:
+        return msgspec.json.decode((home.run() / NOTE).read_bytes(), type=Note)
+    except FileNotFoundError:
+        return None
+
+
+def write_note(home: Home, note: Note) -> None:
+    """Write down how far it is, in one step."""
+    home.write_private(home.run() / NOTE, msgspec.json.format(msgspec.json.encode(note)).decode())
+
+
+def forget_note(home: Home) -> None:
+    """No recovery is under way any more."""
+    (home.run() / NOTE).unlink(missing_ok=True)
+
+
+def nodes_of(settings: Settings) -> Sequence[str]:
+    """What the database's nodes are called."""
+    if settings.profile == "single":
+        return (Postgres.name,)
+    return tuple(f"{PatroniNode.name}-{number}" for number in range(1, NODES + 1))
+
+
+def look(home: Home, settings: Settings) -> Seen:
+    """The home's folders and what was written down, without the archive."""
+    note = read_note(home)
+    nodes = note.nodes if note is not None else nodes_of(settings)
+    stamp = note.stamp if note is not None else ""
+    kept = sorted(file.name for file in (home.path / "data").glob("postgres-before-*"))
+    last = f"The database from before the last one is kept in {home.path / 'data' / kept[-1]}." if kept else ""
+    given = settings_table.from_environment().get("postgres_url", "")
+    return Seen(
+        profile=settings.profile,
+        elsewhere=address_of(given) if given else "",
+        places=tuple(place_of(home, node, stamp) for node in nodes),
+        note=note,
+        free_bytes=shutil.disk_usage(live_of(home, nodes[0]).parent).free,
+        last=last,
+    )
+
+
+async def observe(site: Site, asked: str) -> Seen:
+    """All that a recovery to this moment is decided on; `RecoveryRefused` names the window when it lies outside."""
+    seen = await asyncio.to_thread(look, site.home, site.settings)
+    if seen.note is not None and seen.note.asked == asked:
+        return msgspec.structs.replace(seen, asked=asked, moment=seen.note.moment)
+    moment = moment_of(asked)
+    seen = msgspec.structs.replace(seen, asked=asked, moment=moment)
+    if seen.note is not None or seen.elsewhere:
+        return seen
+    holdings = await newest_survey(site, moment)
+    return msgspec.structs.replace(seen, database_bytes=base_for(holdings, moment).database_bytes)
+
+
+def moment_of(asked: str) -> Moment:
+    """The moment that was meant; `BadInput`."""
+    moment = parse_moment(asked, now=datetime.now(UTC))
+    if moment is None:
+        problem = f"{asked!r} is no moment; give a time (2026-11-30 14:05:00), `10 minutes ago`, or before:XID."
+        raise BadInput(field="at", problem=problem)
+    return moment
