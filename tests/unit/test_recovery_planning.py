@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from securecart.errors import RecoveryRefused
-from securecart.ops.recovery.model import Moment
+from securecart.ops.recovery.model import Beat, Gap, Moment
+from securecart.ops.recovery.nodes import Position, Slot
 from securecart.ops.recovery.planning import (
     ASIDE,
     Note,
@@ -25,6 +26,8 @@ from securecart.ops.recovery.planning import (
     to_abandon,
     to_recover,
 )
+from securecart.ops.recovery.segments import Segment
+from securecart.ops.recovery.starting import Begin, decide
 
 AT = datetime(2026, 11, 30, 14, 5, tzinfo=UTC)
 PROFILES = {"single": ("postgres",), "ha": ("patroni-1", "patroni-2", "patroni-3")}
@@ -282,3 +285,14 @@ def test_another_moment_is_refused_while_one_is_unfinished_and_the_same_words_me
     grown = msgspec.structs.replace(again, profile="ha")
     with pytest.raises(RecoveryRefused, match="profile was changed to ha"):
         to_recover(grown)
+
+
+def test_after_going_back_past_a_recovery_the_archiver_goes_on_where_the_timeline_before_it_ended() -> None:
+    segment = 16 * 1024 * 1024
+    fork = 4 * segment + 500
+    position = Position(AT, 3, fork + 100_000)
+    slot = Slot(there=True, lost=False, restart=4 * segment, oldest=4)
+    left = (Segment(6, 2), True), Beat(AT, 2, 6 * segment + 70)
+    assert decide(*left, position, {1: fork}, slot) == Begin(Segment(4, 1))
+    gone = decide(*left, position, {1: fork}, msgspec.structs.replace(slot, oldest=5, restart=5 * segment))
+    assert gone == Begin(Segment(5, 3), Gap(3, fork, 5 * segment, AT, AT))

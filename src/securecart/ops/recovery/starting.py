@@ -40,7 +40,8 @@ class Owner(Struct, frozen=True):
 def decide(newest: tuple[Segment, bool] | None, beat: Beat | None, position: Position, history: History, slot: Slot) -> Begin:
     """Where to begin: after the newest file received (a partial one anew), else where the archive ends.
 
-    `history` tells where each earlier timeline of the writer's ended; log beyond that end never was acknowledged.
+    `history` tells where each earlier timeline of the writer's ended; log beyond that end never was acknowledged, or somebody
+    went back to before it. Then a timeline that was received may not be in it at all, and the way goes on from its last end.
     """
     wanted, reached = None, beat.lsn if beat is not None else 0
     if newest is not None:
@@ -51,6 +52,9 @@ def decide(newest: tuple[Segment, bool] | None, beat: Beat | None, position: Pos
         wanted = whole_of(beat.timeline, beat.lsn)
     if wanted is None:
         return Begin(None)
+    if wanted.timeline not in {position.timeline, *history} and history:
+        last = max(history)
+        wanted, reached = whole_of(last, history[last]), history[last]
     ends = position.lsn if wanted.timeline == position.timeline else history.get(wanted.timeline)
     if ends is not None and wanted.start > ends:
         wanted = whole_of(wanted.timeline, ends)
