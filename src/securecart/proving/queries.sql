@@ -1,9 +1,9 @@
 -- name: tallies
--- Every table of the shop with what was ever inserted into it and deleted from it, by the server's own count.
+-- Every table of the shop that we may read, with what was ever inserted into it and deleted from it, by the server's own count.
 SELECT class.relname AS name, class.oid::regclass::text AS quoted, pg_relation_filenode(class.oid)::bigint AS file,
     coalesce(pg_stat_get_tuples_inserted(class.oid), 0) AS inserted, coalesce(pg_stat_get_tuples_deleted(class.oid), 0) AS deleted
 FROM pg_class AS class
-WHERE class.relnamespace = 'public'::regnamespace AND class.relkind = 'r'
+WHERE class.relnamespace = 'public'::regnamespace AND class.relkind = 'r' AND has_table_privilege(class.oid, 'SELECT')
 ORDER BY class.relname;
 
 -- name: server
