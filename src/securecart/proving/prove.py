@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -33,6 +32,7 @@ from securecart.ops.recovery.certificates import Certificate, Flaw
 from securecart.ops.recovery.going_back import held_on
 from securecart.ops.recovery.holdings import base_for, survey
 from securecart.ops.recovery.model import Beat, Holdings, Moment, Site
+from securecart.ops.recovery.proofs import only_proof
 from securecart.ops.recovery.restoring import log_of, restore
 from securecart.proving.model import Books, missing_log, missing_rows, rows_unchecked
 from securecart.proving.reading import books_of, count_rows, read_everything
@@ -42,13 +42,14 @@ __all__ = ["prove"]
 
 Tell = Callable[[str], None]
 
-PLACE, LOCK = "proving", "proving.lock"
+PLACE = "proving"
 ARCHIVED_WITHIN_S, LOOK_AGAIN_S = 20.0, 0.5
 # PostgreSQL's sessions tell what they have counted within ten seconds of doing nothing.
 COUNTED_WITHIN_S = 12.0
 LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
 # What a restore fails with when it is the backup's fault, and nobody's who asked.
 BROKEN = (ArchiveDamaged, ArchiveLocked, ArchiveMissing, EngineFailed, RecoveryRefused)
+ROWS = "how many rows there must be"
 NEVER_CHECKED = (
     "what shoppers were told, and the gateway's book: a backup knows of neither",
     "the projections: they are not in the database, and are made anew from it",
@@ -80,7 +81,7 @@ async def prove(site: Site, *, at: Moment | None = None, tell: Tell = lambda _: 
     `RecoveryRefused` when there is nothing to restore or a proof is under way, `ArchiveAway`, `DiskFull`.
     """
     began_at, began = datetime.now(UTC), time.perf_counter()
-    with _only_one(site):
+    with only_proof(site.home):
         plan = await _plan(site, at, tell)
         base = base_for(plan.holdings, plan.moment)
         proof = Proof(
@@ -109,30 +110,30 @@ async def prove(site: Site, *, at: Moment | None = None, tell: Tell = lambda _: 
 async def _plan(site: Site, at: Moment | None, tell: Tell) -> Plan:
     """Count the living database, wait until the archive holds that moment, and look at what is there."""
     if at is not None:
-        return Plan(
-            at, await asyncio.to_thread(survey, site.archive), None, ("how many rows there must be: that is known of now",)
-        )
-    books, unchecked = None, list[str]()
-    url = site.settings.postgres_owner_url
-    if url:
-        tell("Counting the rows of the living database")
-        try:
-            books = await books_of(url)
-        except LOST as error:
-            unchecked.append(
-                f"how many rows there must be: the living database does not answer ({error or type(error).__name__})"
-            )
-    else:
-        unchecked.append("how many rows there must be: no address of the living database is known here")
-    if books is not None and not await _archived(site, books.counted_at, tell):
-        unchecked.append(
-            "how many rows there must be: the archive does not get what is written now; see `securecart backup list`"
-        )
-        books = None
+        return Plan(at, await asyncio.to_thread(survey, site.archive), None, (f"{ROWS}: that is known of this moment only",))
+    books, why = await _books(site, tell)
     holdings = await asyncio.to_thread(survey, site.archive)
     if not holdings.windows:
         raise RecoveryRefused(problem="There is no backup to prove yet: `securecart backup now` takes one.")
-    return Plan(Moment(at=holdings.windows[-1].until), holdings, books, tuple(unchecked))
+    newest = holdings.windows[-1].until
+    if books is not None and newest < books.counted_at:
+        books, why = None, f"{ROWS}: the moment in which they were counted cannot be reached"
+    return Plan(Moment(at=newest), holdings, books, (why,) if why else ())
+
+
+async def _books(site: Site, tell: Tell) -> tuple[Books | None, str]:
+    """The living database's rows, once the archive holds their moment; or None and why not."""
+    url = site.settings.postgres_owner_url
+    if not url:
+        return None, f"{ROWS}: no address of the living database is known here"
+    tell("Counting the rows of the living database")
+    try:
+        books = await books_of(url)
+    except LOST as error:
+        return None, f"{ROWS}: the living database does not answer ({error or type(error).__name__})"
+    if await _archived(site, books.counted_at, tell):
+        return books, ""
+    return None, f"{ROWS}: what is written now does not get into the archive; see `securecart backup list`"
 
 
 async def _archived(site: Site, moment: datetime, tell: Tell) -> bool:
@@ -210,7 +211,7 @@ async def _compare(url: str, before: Books, rows: dict[str, int], proof: Proof, 
             await asyncio.sleep(COUNTED_WITHIN_S)
             after = await books_of(url)
     except LOST as error:
-        proof.unchecked.append(f"how many rows there must be: the living database went away ({error or type(error).__name__})")
+        proof.unchecked.append(f"{ROWS}: the living database went away ({error or type(error).__name__})")
         return
     proof.flaws += missing_rows(before, after, rows)
     proof.unchecked += rows_unchecked(before, after)
@@ -233,15 +234,3 @@ async def _cleared(folder: Path) -> AsyncIterator[None]:
     finally:
         for place in places:
             await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
-
-
-@contextmanager
-def _only_one(site: Site) -> Iterator[None]:
-    """The turn to prove, which ends with this process."""
-    site.home.prepare()
-    with (site.home.run() / LOCK).open("ab") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RecoveryRefused(problem="A proof of the newest backup is under way already; wait until it is done.") from None
-        yield

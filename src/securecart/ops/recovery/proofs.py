@@ -7,16 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+
+import aiohttp
+import msgspec
+from msgspec import Struct
 
 from securecart.engines import Home
 from securecart.engines.process import clean_environment, shop_environment
+from securecart.errors import RecoveryRefused
 from securecart.ops.recovery import certificates
 from securecart.settings import FIRST_REGIONS, Settings
 from securecart.telemetry import log
 
-__all__ = ["FIRST_AFTER_S", "LOOK_EVERY_S", "PROGRAM", "Proofs", "is_due"]
+__all__ = ["FIRST_AFTER_S", "LOOK_EVERY_S", "PROGRAM", "Proofs", "is_due", "is_proving", "only_proof"]
 
 PROGRAM = "securecart.proving"
 LOOK_EVERY_S = 30.0
@@ -24,6 +32,8 @@ LOOK_EVERY_S = 30.0
 FIRST_AFTER_S = 600.0
 AGAIN_AFTER_S = 900.0
 STOPS_WITHIN_S = 8.0
+ASK_WITHIN_S = 2.0
+LOCK = "proving.lock"
 
 
 def is_due(last: datetime | None, *, now: datetime, hours: float, started_at: datetime, tried_at: datetime | None = None) -> bool:
@@ -33,6 +43,45 @@ def is_due(last: datetime | None, *, now: datetime, hours: float, started_at: da
     if tried_at is not None and now - tried_at < timedelta(seconds=AGAIN_AFTER_S):
         return False
     return last is None or now - last >= timedelta(hours=hours)
+
+
+async def is_taking_base(settings: Settings) -> bool:
+    """Whether the archiver is taking a base backup at this moment; one that does not answer is not."""
+    if not settings.archiver_url:
+        return False
+    timeout = aiohttp.ClientTimeout(total=ASK_WITHIN_S)
+    try:
+        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(f"{settings.archiver_url}/status") as answer:
+            return bool(msgspec.json.decode(await answer.read(), type=Doing).doing)
+    except (aiohttp.ClientError, OSError, TimeoutError, msgspec.MsgspecError):
+        return False
+
+
+@contextmanager
+def only_proof(home: Home) -> Iterator[None]:
+    """The turn to prove, which ends with its process at the latest; `RecoveryRefused` while somebody else has it."""
+    home.prepare()
+    with (home.run() / LOCK).open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RecoveryRefused(problem="A proof of the newest backup is under way already; wait until it is done.") from None
+        yield
+
+
+def is_proving(home: Home) -> bool:
+    """Whether a proof is under way: a base backup that is only due can wait until it is done."""
+    try:
+        with only_proof(home):
+            return False
+    except RecoveryRefused:
+        return True
+
+
+class Doing(Struct, frozen=True):
+    """Of what the archiver says of itself: what it is doing beside receiving the log."""
+
+    doing: str = ""
 
 
 class Proofs:
@@ -63,7 +112,7 @@ class Proofs:
             started_at=self._started_at,
             tried_at=self._tried_at,
         )
-        if due:
+        if due and not await is_taking_base(self._settings):
             await self._begin()
 
     async def close(self) -> None:
