@@ -14,8 +14,10 @@ from rich.table import Table
 from securecart import settings
 from securecart.cli.engines import HomeOption, JsonOption
 from securecart.cli.progress import told
+from securecart.cli.prove import prove
 from securecart.cli.screen import out, say
 from securecart.errors import DataMissing
+from securecart.ops.recovery import certificates
 from securecart.ops.recovery.holdings import surplus, survey, whole_bases
 from securecart.ops.recovery.model import Base, Gap, Holdings, Moment, Site, Window, lsn_in_words
 from securecart.ops.recovery.reach import chain_in
@@ -50,7 +52,10 @@ class Backup(Struct, frozen=True):
 
 
 class Listing(Struct, frozen=True):
-    """What the archive holds. `windows`: the moments that can be recovered; `beat_age_seconds`: how old the newest is."""
+    """What the archive holds. `windows`: the moments that can be recovered; `beat_age_seconds`: how old the newest is.
+
+    `proved_at`: when the newest good proof was begun that this home knows of.
+    """
 
     archive: str
     encrypted: bool
@@ -61,6 +66,7 @@ class Listing(Struct, frozen=True):
     beat_age_seconds: float | None
     backups: list[Backup]
     unread: list[str]
+    proved_at: datetime | None
 
 
 class Report(Struct, frozen=True):
@@ -88,6 +94,9 @@ class Key(Struct, frozen=True):
 
     secret: str
     public: str
+
+
+app.command("prove")(prove)
 
 
 @app.command("list")
@@ -220,7 +229,7 @@ async def _verified(site: Site, label: str | None, tell: Tell, *, every: bool, l
 
 def _listing(site: Site, holdings: Holdings, size: int) -> Listing:
     now, usable = datetime.now(UTC), whole_bases(holdings)
-    beat = holdings.beat
+    beat, proved = holdings.beat, certificates.newest(site.home, good=True)
     return Listing(
         archive=site.archive.where,
         encrypted=site.archive.encrypts,
@@ -231,6 +240,7 @@ def _listing(site: Site, holdings: Holdings, size: int) -> Listing:
         beat_age_seconds=None if beat is None else round(max(0.0, (now - beat.at).total_seconds()), 3),
         backups=[_backup(base, holdings, now, usable=base.label in usable) for base in holdings.bases],
         unread=list(holdings.unread),
+        proved_at=proved.began_at if proved is not None else None,
     )
 
 
@@ -261,6 +271,9 @@ def _show_windows(seen: Listing) -> None:
         until = f"until {Moment(at=gap.until).in_words}" if gap.until is not None else "until the next backup"
         log = f"log {lsn_in_words(gap.start)} to {lsn_in_words(gap.end)} is missing"
         out.print(f"gap  {after} {until} nothing can be recovered: {log}", soft_wrap=True, markup=False)
+    if seen.backups:
+        age = f"{_span((datetime.now(UTC) - seen.proved_at).total_seconds())} ago" if seen.proved_at is not None else "never"
+        out.print(f"proved  {age}", soft_wrap=True, markup=False)
     for why in seen.unread:
         out.print(f"damaged  {why}", soft_wrap=True, markup=False)
 
