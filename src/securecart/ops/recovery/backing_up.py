@@ -15,6 +15,7 @@ from securecart.ops.recovery.copying import Tell
 from securecart.ops.recovery.holdings import surplus, survey
 from securecart.ops.recovery.model import Base, Gap
 from securecart.ops.recovery.nodes import NOT_READY
+from securecart.ops.recovery.proofs import is_proving
 from securecart.ops.recovery.taking import BASES, Kind, Taker, Wanted
 from securecart.settings import Settings
 from securecart.telemetry import log
@@ -83,7 +84,7 @@ class Backups:
         if self.bases is None:
             await self._look()
         kind = due(self.bases or (), self._gap_at, datetime.now(UTC), self._site.settings)
-        if kind is not None:
+        if kind is not None and not await asyncio.to_thread(is_proving, self._site.home):  # one heavy work at a time
             log.info("a base backup is due", kind=kind)
             await self._take(Wanted(kind, self.newest, hurry=not self.bases), lambda _: None)
 
