@@ -23,7 +23,8 @@ from securecart.errors import RecoveryRefused
 from securecart.ops.recovery.holdings import survey
 from securecart.ops.recovery.model import Holdings, Moment, Site
 from securecart.ops.recovery.restoring import Restored, Tell, log_of, restore
-from securecart.ops.recovery.scratch import Reached, ScratchServer
+from securecart.ops.recovery.scratch import Reached, ScratchServer, given_of
+from securecart.ops.recovery.waldump import Log
 
 __all__ = ["Held", "held_at", "held_on", "newest_survey"]
 
@@ -55,9 +56,9 @@ class Held:
         return self.restored.folder
 
     @property
-    def log(self) -> Path:
-        """What the server says, to look at when something went wrong."""
-        return self._server.log
+    def wal(self) -> Log:
+        """The log that leads to the moment and beyond."""
+        return self._server.wal
 
     def url(self, database: str = DATABASE) -> str:
         """The address of one of its databases, as the superuser."""
@@ -68,13 +69,12 @@ class Held:
         return await asyncpg.connect(self.url(database))
 
     async def go_on_to(self, moment: Moment) -> None:
-        """Replay on to a later moment, which ends all connections; `RecoveryRefused` when it lies before where it stands."""
+        """Replay on to a later moment; `RecoveryRefused` when it lies before where it stands. Ends queries in its way."""
         if self._promoted:
             raise RecoveryRefused(problem="The server aside takes writes by now and cannot replay on.")
         if moment != self.moment:
             await self._only_forward(moment)
-            await self._server.pause()
-            self.reached = await self._server.hold_at(moment, self._tell)
+            self.reached = await self._server.hold_at(moment, self._tell, since=self.reached.lsn)
             self.moment = moment
 
     async def promote(self) -> int:
@@ -128,7 +128,7 @@ async def held_on(
     site: Site, restored: Restored, moment: Moment, *, tell: Tell = silent, durable: bool = False, number: int = 0
 ) -> AsyncIterator[Held]:
     """The same on a folder that was restored before; it is kept."""
-    server = ScratchServer(site.home, site.settings, restored, number=number, durable=durable)
+    server = ScratchServer(site, restored, number=number, durable=durable)
     held = Held(site, restored, server, moment, tell)
     try:
         held.reached = await server.hold_at(moment, tell)
@@ -168,5 +168,6 @@ def _take_place(site: Site) -> tuple[Path, IO[bytes]]:
 
 
 def _clear(folder: Path) -> None:
-    for name in (folder, log_of(folder), *(folder.with_name(f"{folder.name}.{kind}") for kind in ("parts", "run"))):
+    beside = [folder.with_name(f"{folder.name}.{kind}") for kind in ("parts", "run")]
+    for name in (folder, log_of(folder), given_of(folder), *beside):
         shutil.rmtree(name, ignore_errors=True)

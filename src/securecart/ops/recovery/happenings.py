@@ -10,15 +10,15 @@ from datetime import UTC, datetime, timedelta
 from msgspec import Struct
 
 from securecart.ops.recovery.model import Moment, lsn_of
+from securecart.ops.recovery.waldump import END
 
-__all__ = ["Changes", "Counting", "Happening", "time_of"]
+__all__ = ["Changes", "Counting", "Happening"]
 
 # as many transactions are kept; the largest deletions and changes, where there were more
 MOST = 5_000
 AFTER = timedelta(seconds=1)
 
 CHANGE = re.compile(rb"tx: +(\d+), .{32,48}desc: ((?:MULTI_)?INSERT|(?:HOT_)?UPDATE|DELETE)[ +]([^#\n]*)#0: rel \d+/(\d+)/(\d+) ")
-END = re.compile(rb"tx: +(\d+), lsn: ([^,]+), prev \S+ desc: (COMMIT|ABORT) (\S+ \S+) UTC([^\n]*)")
 ROWS = re.compile(rb"ntuples: (\d+)")
 GAVE_WAY = re.compile(rb"flags: 0x\w[89A-Fa-f],")  # an insertion that is taken back for another one's conflicting row
 PARTS = re.compile(rb"subxacts:((?: \d+)+)")
@@ -87,8 +87,9 @@ class Counting:
                 counts[INSERTED] += int(rows[1])
             else:
                 counts[KINDS[what]] += 1
-        for xid, lsn, how, at, rest in END.findall(lines):
-            self._end(xid, lsn_of(lsn.decode()), how == b"COMMIT", at, rest)
+        for xid, lsn, how, prepared, at, rest in END.findall(lines):
+            if not prepared:
+                self._end(xid, lsn_of(lsn.decode()), how == b"COMMIT", at, rest)
 
     def happenings(self) -> list[Happening]:
         """What was counted, in the order of the commits."""
@@ -142,12 +143,6 @@ class Counting:
         happening = Happening(xid, at, lsn, tables)
         size = (happening.truncates, happening.lost, sum(one.inserted for one in tables.values()))
         (heapq.heappush if len(self._largest) < MOST else heapq.heappushpop)(self._largest, (size, lsn, happening))
-
-
-def time_of(told: str) -> datetime | None:
-    """When the first transaction ended in what pg_waldump told; None when none did."""
-    end = END.search(told.encode())
-    return _time(end[4]) if end is not None else None
 
 
 def _time(at: bytes) -> datetime:

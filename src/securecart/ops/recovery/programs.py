@@ -42,8 +42,8 @@ def mortal(command: Sequence[str | Path]) -> list[str]:
     return ["setpriv", "--pdeathsig", "QUIT", *given] if shutil.which("setpriv") else given
 
 
-async def run_program(command: Sequence[str | Path], *, what: str) -> str:
-    """What it printed; `RecoveryRefused` with its last words when it failed."""
+async def run_program(command: Sequence[str | Path], *, what: str, fails: bool = False) -> str:
+    """What it printed; `RecoveryRefused` with its last words when it failed, unless it may."""
     child = await asyncio.create_subprocess_exec(
         *mortal(command), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT
     )
@@ -54,7 +54,7 @@ async def run_program(command: Sequence[str | Path], *, what: str) -> str:
             with contextlib.suppress(ProcessLookupError):
                 child.kill()
             await child.wait()
-    if child.returncode:
+    if child.returncode and not fails:
         words = " ".join(complaint.decode(errors="replace").split())[-WORDS_MAX:]
         raise RecoveryRefused(problem=f"{Path(command[0]).name} failed ({what}): {words}")
     return printed.decode(errors="replace")

@@ -15,22 +15,22 @@ import tempfile
 import time
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlencode
 
 import asyncpg
 import psutil
 from msgspec import Struct
 
-from securecart.engines import Home
 from securecart.engines.postgres import CONFIGURATION
 from securecart.engines.postgres_files import as_ordinary_user, clear_the_way, programs_of
 from securecart.engines.postgres_roles import DATABASE, NOT_READY, SUPERUSER
 from securecart.engines.process import Engine, stop_process
 from securecart.errors import RecoveryRefused
-from securecart.ops.recovery.model import SEGMENT_BYTES, Moment, lsn_in_words, lsn_of
+from securecart.ops.recovery.model import SEGMENT_BYTES, Moment, Site, lsn_of
 from securecart.ops.recovery.programs import mortal, run_program
 from securecart.ops.recovery.restoring import Restored, Tell
-from securecart.settings import Settings
+from securecart.ops.recovery.waldump import Log, Place
 
 __all__ = ["Reached", "ScratchServer"]
 
@@ -64,20 +64,16 @@ ASIDE = {
     "primary_slot_name": "",
     "synchronous_standby_names": "",
     "max_logical_replication_workers": "0",
-    "max_standby_archive_delay": "-1",
-    "max_standby_streaming_delay": "-1",
+    "max_standby_archive_delay": "0",
     "idle_in_transaction_session_timeout": "0",
     "log_min_duration_statement": "-1",
-    "wal_retrieve_retry_interval": "500ms",
-    "recovery_target_action": "pause",
+    "wal_retrieve_retry_interval": "100ms",
     "autovacuum": "off",
     "logging_collector": "off",
 }
 
 HOW_FAR = """
-SELECT pg_is_in_recovery() AS replays,
-       pg_get_wal_replay_pause_state() = 'paused' AS paused,
-       pg_last_wal_replay_lsn()::text AS lsn,
+SELECT pg_last_wal_replay_lsn()::text AS lsn,
        pg_last_xact_replay_timestamp() AS at,
        coalesce((SELECT wait_event FROM pg_stat_activity WHERE backend_type = 'startup'), '') AS waits
 """
@@ -86,7 +82,7 @@ TOO_SMALL = "insufficient parameter settings"
 
 
 class Reached(Struct, frozen=True):
-    """Where a server stands: the place in its log, when the last replayed transaction committed, and whether the log ended."""
+    """Where a server stands: the place in its log, when the last replayed transaction ended, and whether the log ends here."""
 
     lsn: int
     at: datetime | None
@@ -94,28 +90,34 @@ class Reached(Struct, frozen=True):
 
 
 class ScratchServer(Engine):
-    """The server on one restored folder; `folder` is the data, `aside` holds its socket and files of ours."""
+    """The server on one restored folder. It is given the log exactly as far as the moment, and more of it to go on."""
 
     name = "aside"
-    stop_signal = signal.SIGINT
     stop_within_s = 60
 
-    def __init__(self, home: Home, settings: Settings, restored: Restored, *, number: int, durable: bool = False) -> None:
-        super().__init__(home, settings, number=number)
+    def __init__(self, site: Site, restored: Restored, *, number: int, durable: bool = False) -> None:
+        super().__init__(site.home, site.settings, number=number)
         self.restored = restored
+        self.wal = Log(site, restored)
         self._durable = durable
         self._sockets = Path()
-        self._moment = Moment()
-        self._hold_at: dict[str, str] = {}
-        self._log_ended = False
+        self._given = given_of(restored.folder)
 
-    async def hold_at(self, moment: Moment, tell: Tell) -> Reached:
-        """Start, replay up to the moment, wait there; `RecoveryRefused` when the log does not lead to it."""
-        self._moment = moment
-        self._hold_at = target_of(moment)
-        await self.start()
-        reached = await self._reach(tell)
-        self._log_ended = reached.at_end
+    async def hold_at(self, moment: Moment, tell: Tell, *, since: int = 0) -> Reached:
+        """Replay up to the moment and wait there; `RecoveryRefused` when the log from `since` on does not lead to it."""
+        place = await self.wal.place_of(moment, since=since, tell=tell)
+        if place.lsn < self.restored.bases[-1].stop_lsn:
+            raise RecoveryRefused(
+                problem=f"{moment.in_words} lies before the end of the backup {self.restored.bases[-1].label}, from which on "
+                "the database is whole. Give a time before it, so that an older backup is taken."
+            )
+        await asyncio.to_thread(give, self.restored, self._given, place.lsn)
+        if self._child is None:
+            await self.start()
+        else:
+            await self._told("SELECT pg_wal_replay_resume()")
+        reached = await self._reach(place, moment, tell)
+        await self._told("SELECT pg_wal_replay_pause()")
         return reached
 
     async def start(self) -> None:
@@ -130,10 +132,9 @@ class ScratchServer(Engine):
             **ASIDE,
             **await _allowed(programs, folder),
             "unix_socket_directories": str(files),
-            "restore_command": f'cp "{self.restored.log}/%f" "%p" 2>/dev/null',
+            "restore_command": f'cp "{self._given}/%f" "%p" 2>/dev/null',
             "recovery_target_timeline": str(self.restored.timeline),
             **({} if self._durable else {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}),
-            **self._hold_at,
         }
         (files / "scratch.conf").write_text("".join(f"{name} = {_quoted(value)}\n" for name, value in configuration.items()))
         (files / "hba.conf").write_text("local all all trust\n")  # whoever may enter the folder of the socket
@@ -167,35 +168,10 @@ class ScratchServer(Engine):
         where = urlencode({"host": str(self._sockets), "port": PORT})
         return f"postgresql://{SUPERUSER}@/{quote(database)}?{where}"
 
-    async def pause(self) -> None:
-        """Stop it so that it can go on from where it is, or little before; at once, for a server that holds takes a second."""
-        with contextlib.suppress(*NOT_READY):
-            connection = await asyncpg.connect(self.url("postgres"), timeout=CONNECT_WITHIN_S)
-            try:
-                await connection.execute("CHECKPOINT")
-            finally:
-                connection.terminate()
-        if self._child is not None:
-            await stop_process(self._child.pid, None, signal.SIGQUIT, self.stop_within_s)
-        await self.stop()
-
     async def promote(self) -> int:
-        """End recovery here; from now on it takes writes. The timeline that it begins.
-
-        A server that waits for a transaction later than its log's end refuses that, so it is started anew without a target.
-        """
-        if self._log_ended:
-            await self.pause()
-            self._hold_at, self._log_ended = {}, False
-            await self.start()
-            await self._reach(lambda _: None)
-        connection = await asyncpg.connect(self.url("postgres"), timeout=CONNECT_WITHIN_S)
-        try:
-            if await connection.fetchval("SELECT pg_is_in_recovery()"):
-                await connection.fetchval("SELECT pg_promote(true, 120)", timeout=130)
-            return int(await connection.fetchval("SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)"), 16)
-        finally:
-            await connection.close()
+        """End recovery here; from now on it takes writes. The timeline that it begins."""
+        await self._told("SELECT pg_promote(true, 120)")
+        return int(await self._told("SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)"), 16)
 
     async def end(self) -> None:
         """Stop it for good; what it had for itself beside the data goes. Without a last checkpoint where nobody needs one."""
@@ -206,7 +182,14 @@ class ScratchServer(Engine):
             await asyncio.to_thread(shutil.rmtree, self._sockets, ignore_errors=True)
             self._sockets = Path()
 
-    async def _reach(self, tell: Tell) -> Reached:
+    async def _told(self, statement: str) -> Any:
+        connection = await asyncpg.connect(self.url("postgres"), timeout=CONNECT_WITHIN_S)
+        try:
+            return await connection.fetchval(statement)
+        finally:
+            await connection.close()
+
+    async def _reach(self, place: Place, moment: Moment, tell: Tell) -> Reached:
         connection: asyncpg.Connection | None = None
         progress, moved_at, told_at = "", time.monotonic(), 0.0
         try:
@@ -217,19 +200,19 @@ class ScratchServer(Engine):
                     with contextlib.suppress(*NOT_READY):
                         connection = await asyncpg.connect(self.url("postgres"), timeout=CONNECT_WITHIN_S)
                 row = await self._asked(connection)
-                if row is not None and (row["paused"] or row["waits"] == WAITS_FOR_MORE):
-                    return self._arrived(row)
+                if row is not None and row["waits"] == WAITS_FOR_MORE and lsn_of(row["lsn"]) > place.last:
+                    return Reached(lsn_of(row["lsn"]), row["at"], at_end=place.at_end)
                 now, seen = time.monotonic(), row["lsn"] if row is not None else self._replays_file()
                 if seen != progress:
                     progress, moved_at = seen, now
-                if now - moved_at > STUCK_AFTER_S:
+                if (why := self._said(TOO_SMALL)) is not None or now - moved_at > STUCK_AFTER_S:
                     raise RecoveryRefused(
-                        problem=f"The server aside has not come further for {STUCK_AFTER_S:.0f} seconds on the way to "
-                        f"{self._moment.in_words} (it stands at {progress or 'nothing'}). Its log is {self.log}."
+                        problem=f"The server aside does not come further than {progress or 'its start'} on the way to "
+                        f"{moment.in_words}{f': {why}' if why else ''}. Its log is {self.log}."
                     )
                 if now - told_at > TELL_EVERY_S:
                     told_at = now
-                    tell(f"Replaying the log: {self._distance(row)}")
+                    tell(f"Replaying the log: {self._distance(row, place)}")
                 await asyncio.sleep(LOOK_EVERY_S)
         finally:
             if connection is not None:
@@ -240,25 +223,6 @@ class ScratchServer(Engine):
             return None if connection is None else await connection.fetchrow(HOW_FAR)
         return None
 
-    def _arrived(self, row: asyncpg.Record) -> Reached:
-        reached = Reached(lsn_of(row["lsn"]), row["at"], at_end=not row["paused"])
-        if row["paused"]:
-            if (why := self._said(TOO_SMALL)) is not None:
-                raise RecoveryRefused(problem=f"The server aside stopped half-way: {why}. Its log is {self.log}.")
-            return reached
-        if self.restored.end_lsn - reached.lsn > SEGMENT_BYTES:
-            raise RecoveryRefused(
-                problem=f"The log in the archive cannot be read beyond {lsn_in_words(reached.lsn)}, and it should go on to "
-                f"{lsn_in_words(self.restored.end_lsn)}; {self._moment.in_words} cannot be reached. The log of the server aside "
-                f"is {self.log}."
-            )
-        if self._moment.xid is not None:
-            raise RecoveryRefused(
-                problem=f"Transaction {self._moment.xid} neither commits nor aborts in the log from the backup "
-                f"{self.restored.bases[-1].label} on. `securecart recover preview --at TIME` shows which ones did."
-            )
-        return reached
-
     def _said(self, words: str) -> str | None:
         """The last line of its log since this start that has these words in it."""
         with self.log.open("rb") as log:
@@ -266,12 +230,12 @@ class ScratchServer(Engine):
             lines = log.read().decode(errors="replace").splitlines()
         return next((line.strip() for line in reversed(lines) if words in line), None)
 
-    def _distance(self, row: asyncpg.Record | None) -> str:
-        first, last = self.restored.start_lsn, self.restored.end_lsn
+    def _distance(self, row: asyncpg.Record | None, place: Place) -> str:
+        first, last = self.restored.start_lsn, place.lsn
         if row is None or row["lsn"] is None:
             return self._replays_file() or "begins"
         at = f", {row['at']:%Y-%m-%d %H:%M:%S} UTC" if row["at"] is not None else ""
-        return f"{(lsn_of(row['lsn']) - first) / MB:,.0f} of at most {(last - first) / MB:,.0f} MB{at}"
+        return f"{(lsn_of(row['lsn']) - first) / MB:,.0f} of {(last - first) / MB:,.0f} MB{at}"
 
     def _replays_file(self) -> str:
         """Which file of the log the server works on, as long as it answers nobody."""
@@ -284,13 +248,32 @@ class ScratchServer(Engine):
         return ""
 
 
-def target_of(moment: Moment) -> dict[str, str]:
-    """How PostgreSQL is told where to hold."""
-    if moment.at is not None:
-        return {"recovery_target_time": moment.at.isoformat(), "recovery_target_inclusive": "on"}
-    assert moment.xid is not None
-    inclusive = "off" if moment.before else "on"
-    return {"recovery_target_xid": str(moment.xid % 2**32), "recovery_target_inclusive": inclusive}
+def given_of(folder: Path) -> Path:
+    """The folder from which the server of this data takes its log."""
+    return folder.with_name(f"{folder.name}.given")
+
+
+def give(restored: Restored, given: Path, until: int) -> None:
+    """Give the server the log exactly up to a place: links to whole segments, and a copy of the last one cut off there.
+
+    A server that has come to its end looks again and again for more, so the same segment may be given with more in it.
+    """
+    given.mkdir(mode=0o700, exist_ok=True)
+    for history in restored.log.glob("*.history"):
+        if not (given / history.name).exists():
+            (given / history.name).symlink_to(history)
+    for segment in restored.segments:
+        file, there = restored.log / segment.name, given / segment.name
+        beside = given / f".{segment.name}"
+        if segment.start + SEGMENT_BYTES <= until:
+            if not there.is_symlink():
+                beside.symlink_to(file)
+                beside.replace(there)
+        elif segment.start < until:
+            with file.open("rb") as whole:
+                content = whole.read(until - segment.start)
+            beside.write_bytes(content + bytes(SEGMENT_BYTES - len(content)))
+            beside.replace(there)
 
 
 async def _allowed(programs: Path, folder: Path) -> dict[str, str]:
