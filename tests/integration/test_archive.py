@@ -38,8 +38,8 @@ def s3() -> Iterator[Any]:
         patch.setenv("AWS_ACCESS_KEY_ID", "tests")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "tests")
         patch.setenv("AWS_REGION", "eu-central-1")
-        client = boto3.client("s3", region_name="us-east-1")
-        client.create_bucket(Bucket=BUCKET)
+        client = boto3.client("s3")
+        client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
         yield client
         client.close()
     server.stop()
@@ -53,6 +53,8 @@ class Kept:
         self._s3 = s3
 
     def archive(self, key: str = "") -> Archive:
+        if self.address.startswith("s3:"):  # a client costs a third of a second
+            return Archive(bucket.Bucket(self._s3, BUCKET, self.address.removeprefix(f"s3://{BUCKET}/")), key)
         return open_archive(self.address, key)
 
     def raw(self, name: str) -> bytes:
@@ -105,7 +107,7 @@ class Endless(io.RawIOBase):
 
 @pytest.mark.parametrize("content", [b"", b"an order", bytes(3_000_000)], ids=["empty", "small", "zeros"])
 def test_what_was_put_comes_back(kept: Kept, key: str, content: bytes) -> None:
-    archive = kept.archive(key)
+    archive = open_archive(kept.address, key) if content else kept.archive(key)
     taken = archive.put("base/20261130T120000Z-full/about", content)
     assert archive.read("base/20261130T120000Z-full/about") == content
     assert archive.check("base/20261130T120000Z-full/about") == len(content)
@@ -219,8 +221,8 @@ def test_names_come_in_order_and_only_those_asked_for(kept: Kept) -> None:
 
 
 @pytest.mark.parametrize("name", ["../settings.json", "/etc/passwd", "wal//1", ".hidden", "wal/..", "", "a\nb", "x" * 300])
-def test_no_name_leads_out_of_the_archive(kept: Kept, name: str) -> None:
-    archive = kept.archive()
+def test_no_name_leads_out_of_the_archive(tmp_path: Path, name: str) -> None:
+    archive = open_archive(str(tmp_path))
     for verb in (archive.read, archive.check, archive.open, lambda name: archive.put(name, b"")):
         with pytest.raises(BadInput, match="cannot be a name"):
             verb(name)

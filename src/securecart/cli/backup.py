@@ -24,7 +24,7 @@ from securecart.ops.recovery.reach import chain_in
 from securecart.ops.recovery.restoring import Tell
 from securecart.ops.recovery.schedule import Due, due
 from securecart.ops.recovery.sites import FOLDER, site_of
-from securecart.ops.recovery.verifying import Finding, Verified, VerifiedLog, verify_base, verify_log, wanted_bases
+from securecart.ops.recovery.verifying import Finding, Verified, VerifiedLog, verify_bases, verify_log, wanted_bases
 from securecart.stores.archive import key_pair
 
 app = typer.Typer(
@@ -218,7 +218,7 @@ def _site(home: str | None) -> Site:
 async def _verified(site: Site, label: str | None, tell: Tell, *, every: bool, log: bool) -> Report:
     holdings = await asyncio.to_thread(survey, site.archive)
     bases = wanted_bases(holdings, label, every=every)
-    found = [await verify_base(site, holdings, base, tell) for base in bases]
+    found = await verify_bases(site, holdings, bases, tell)
     read = await verify_log(site, holdings, bases, tell) if log else None
     findings = [finding for one in found for finding in one.findings] + (list(read.findings) if read is not None else [])
     if every and holdings.unread:

@@ -27,7 +27,7 @@ from securecart.ops.recovery.reach import chain_in, segment_start
 from securecart.ops.recovery.restoring import Tell, join, unpack
 from securecart.stores.archive import Archive
 
-__all__ = ["Finding", "Verified", "VerifiedLog", "verify_base", "verify_log", "wanted_bases"]
+__all__ = ["Finding", "Verified", "VerifiedLog", "verify_bases", "verify_log", "wanted_bases"]
 
 READS_AT_ONCE = 3
 LOOKS_AGAIN = 3
@@ -79,28 +79,38 @@ def wanted_bases(holdings: Holdings, label: str | None, *, every: bool) -> list[
     return found
 
 
-async def verify_base(site: Site, holdings: Holdings, base: Base, tell: Tell) -> Verified:
-    """Unpack a base and those under it into a scratch folder, which goes afterwards, and check each file of them."""
-    began = time.perf_counter()
+async def verify_bases(site: Site, holdings: Holdings, bases: Sequence[Base], tell: Tell) -> list[Verified]:
+    """Unpack each base and those under it into a scratch folder, which goes afterwards, and check every file of them."""
+    found: dict[str, Verified] = {}
+    for base in reversed(bases):  # the newest first: with it those that it stands on are checked too
+        if base.label not in found:
+            found |= {one.label: one for one in await _verify_chain(site, holdings, base, tell)}
+    return [found[base.label] for base in bases]
+
+
+async def _verify_chain(site: Site, holdings: Holdings, base: Base, tell: Tell) -> list[Verified]:
+    """A base with all that it stands on, the full one first; what is wrong with one is wrong with all that stand on it."""
     chain = chain_in({one.label: one for one in holdings.bases}, base)
     if not chain:
         what = "it is incremental, and one that it stands on is missing"
-        return Verified(base.label, (base.label,), (Finding(f"base/{base.label}", what),), 0.0)
+        return [Verified(base.label, (base.label,), (Finding(f"base/{base.label}", what),), 0.0)]
     scratch = await asyncio.to_thread(_scratch, site, sum(one.database_bytes for one in chain))
-    findings: list[Finding] = []
+    labels, findings, verified = [], [], []
     try:
         for one in chain:
+            began = time.perf_counter()
+            labels.append(one.label)
             findings += await _found_in(site, one, scratch / one.label, tell)
-        if len(chain) > 1 and not findings:
-            findings += await _joined(site, [scratch / one.label for one in chain], scratch / "joined", tell)
+            if one is base and len(chain) > 1 and not findings:
+                findings += await _joined(site, [scratch / label for label in labels], scratch / "joined", tell)
+            at = datetime.now(UTC).replace(microsecond=0) if not findings else None
+            if at is not None:
+                await asyncio.to_thread(_note, site.archive, one, at)
+            seconds = round(time.perf_counter() - began, 3)
+            verified.append(Verified(one.label, tuple(labels), tuple(findings), seconds, at))
     finally:
         await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
-    verified_at = None
-    if not findings:
-        verified_at = datetime.now(UTC).replace(microsecond=0)
-        await asyncio.to_thread(_note, site.archive, base, verified_at)
-    labels = tuple(one.label for one in chain)
-    return Verified(base.label, labels, tuple(findings), round(time.perf_counter() - began, 3), verified_at)
+    return verified
 
 
 async def verify_log(site: Site, holdings: Holdings, bases: Sequence[Base], tell: Tell) -> VerifiedLog:
