@@ -105,17 +105,19 @@ class Held:
 
 
 @asynccontextmanager
-async def held_at(site: Site, moment: Moment, *, tell: Tell = silent, durable: bool = False) -> AsyncIterator[Held]:
+async def held_at(
+    site: Site, moment: Moment, *, tell: Tell = silent, durable: bool = False, up_to: datetime | None = None
+) -> AsyncIterator[Held]:
     """The database at this moment on a server aside; `RecoveryRefused` names the window when it cannot be reached.
 
-    With `durable`, what it writes survives a power cut.
+    With `durable`, what it writes survives a power cut; with `up_to`, it goes on to no moment much later than that time.
     """
     holdings = await newest_survey(site, moment)
     folder, lock = await asyncio.to_thread(_take_place, site)
     try:
         await clear_the_way(folder)
         await asyncio.to_thread(_clear, folder)
-        restored = await restore(site, holdings, moment, folder, tell)
+        restored = await restore(site, holdings, moment, folder, tell, up_to=up_to)
         async with held_on(site, restored, moment, tell=tell, durable=durable, number=int(folder.name)) as held:
             yield held
     finally:

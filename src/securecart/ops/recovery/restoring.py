@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import sys
 import tarfile
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -98,6 +100,19 @@ def log_plan(holdings: Holdings, legs: Sequence[Leg], since: int) -> list[Segmen
     return plan
 
 
+def enough_for(bases: Sequence[Base], legs: Sequence[Leg], time: datetime) -> int:
+    """A place on the branch from which on everything is later than this time: where a base ended that began after it."""
+    ends = {leg.timeline: leg.end for leg in legs}
+    return min(
+        (
+            base.stop_lsn
+            for base in bases
+            if base.started_at > time and base.timeline in ends and base.stop_lsn <= (ends[base.timeline] or base.stop_lsn)
+        ),
+        default=sys.maxsize,
+    )
+
+
 def _parts(pieces: Iterable[Piece], legs: Sequence[Leg]) -> Iterable[Part]:
     """What of these pieces is on the branch."""
     by_timeline = {leg.timeline: leg for leg in legs}
@@ -118,14 +133,27 @@ def _joined(parts: Sequence[Part], start: int) -> tuple[Part, ...]:
     return tuple(chosen)
 
 
-async def restore(site: Site, holdings: Holdings, moment: Moment, into: Path, tell: Tell, *, verify: bool = False) -> Restored:
+async def restore(
+    site: Site,
+    holdings: Holdings,
+    moment: Moment,
+    into: Path,
+    tell: Tell,
+    *,
+    verify: bool = False,
+    up_to: datetime | None = None,
+) -> Restored:
     """Fetch what leads to the moment: data into `into`, log beside it. Whatever is missing or damaged is named here.
 
-    `verify` reads every file of the backups once more against its manifest. What was in these folders goes.
+    `verify` reads every file of the backups once more against its manifest; with `up_to`, log from long after that time is
+    left where it is, and later moments cannot be gone on to. What was in these folders goes.
     """
     bases = chain_in(known_of(holdings), base_for(holdings, moment))
     legs = legs_of(holdings.forks, branch_at(holdings, moment))
     plan = log_plan(holdings, legs, bases[-1].start_lsn)
+    if up_to is not None:
+        enough = enough_for(holdings.bases, legs, up_to)
+        plan = [segment for segment in plan if segment.start < enough]
     programs = programs_for(site)
     if len(bases) > 1 and not await asyncio.to_thread(has_incrementals, programs):
         raise RecoveryRefused(

@@ -111,6 +111,8 @@ class ScratchServer(Engine):
                 problem=f"{moment.in_words} lies before the end of the backup {self.restored.bases[-1].label}, from which on "
                 "the database is whole. Give a time before it, so that an older backup is taken."
             )
+        if self._child is None:  # what a killed run left may lead further
+            await asyncio.to_thread(shutil.rmtree, self._given, ignore_errors=True)
         await asyncio.to_thread(give, self.restored, self._given, place.lsn)
         if self._child is None:
             await self.start()
@@ -178,6 +180,7 @@ class ScratchServer(Engine):
         if not self._durable and self._child is not None:
             await stop_process(self._child.pid, None, signal.SIGQUIT, self.stop_within_s)
         await self.stop()
+        await asyncio.to_thread(shutil.rmtree, self._given, ignore_errors=True)
         if self._sockets.name:
             await asyncio.to_thread(shutil.rmtree, self._sockets, ignore_errors=True)
             self._sockets = Path()
