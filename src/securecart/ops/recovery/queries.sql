@@ -1,5 +1,5 @@
 -- name: tables
--- Every table of the schema public as JSON, a partitioned one as a whole: columns, primary key, checks, estimated rows.
+-- Every table of the schema public as JSON, a partitioned one as a whole: columns, primary key, checks, size.
 SELECT json_build_object(
     'name', class.relname,
     'columns', (
@@ -15,11 +15,7 @@ SELECT json_build_object(
         JOIN pg_attribute ON attrelid = class.oid AND attnum = part.number
         WHERE indrelid = class.oid AND indisprimary AND place <= indnkeyatts
     ), '[]'),
-    'rows', CASE WHEN class.relkind = 'p' THEN (
-        SELECT coalesce(sum(greatest(leaf.reltuples, 0)), 0)::bigint
-        FROM pg_partition_tree(class.oid) AS tree JOIN pg_class AS leaf ON leaf.oid = tree.relid
-        WHERE tree.isleaf
-    ) ELSE greatest(class.reltuples, 0)::bigint END,
+    'bytes', (SELECT coalesce(sum(pg_relation_size(relid)), 0) FROM pg_partition_tree(class.oid) WHERE isleaf),
     'checks', coalesce((
         SELECT json_agg(pg_get_expr(conbin, conrelid) ORDER BY conname) FROM pg_constraint WHERE conrelid = class.oid AND contype = 'c'
     ), '[]')

@@ -41,6 +41,7 @@ SESSION = {
     "extra_float_digits": "1",
     "application_name": "securecart recover",
     "jit": "off",
+    "work_mem": "64MB",
 }
 
 
@@ -75,13 +76,13 @@ class Unique(Struct, frozen=True):
 class Table(Struct, frozen=True):
     """A table; `key` are the columns of its primary key, none where it has none. Partitions are part of their table.
 
-    `rows` is the planner's estimate. `checks` are the conditions that every row has to meet.
+    `bytes` is what its rows take. `checks` are the conditions that every row has to meet.
     """
 
     name: str
     columns: tuple[Column, ...]
     key: tuple[str, ...]
-    rows: int = 0
+    bytes: int = 0
     checks: tuple[str, ...] = ()
 
     @property
