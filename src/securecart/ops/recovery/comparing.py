@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 import asyncpg
 from msgspec import Struct
 
-from securecart.ops.recovery.schema import Shape, Table, columns_in_both, key_text, quoted, read_shape, row_hash
+from securecart.ops.recovery.schema import Shape, Table, by_keys, columns_in_both, key_text, quoted, read_shape, row_hash
 
 __all__ = ["Comparison", "Difference", "Key", "Pair", "compare", "values_of"]
 
@@ -93,15 +93,7 @@ async def values_of(
     """What these expressions over a row `t` come to, for each of the keys that are there."""
     found: dict[Key, tuple[object, ...]] = {}
     width = len(table.key)
-    given = ", ".join(f"${number}::text[]" for number in range(1, width + 1))
-    names = ", ".join(f"k{number}" for number in range(1, width + 1))
-    meets = " AND ".join(
-        f"t.{quoted(name)} = wanted.k{number}::{table.type_of(name)}" for number, name in enumerate(table.key, 1)
-    )
-    statement = (
-        f"SELECT {', '.join([key_text(table.key), *expressions])} "  # noqa: S608 - names are quoted, values are parameters
-        f"FROM unnest({given}) AS wanted ({names}) JOIN {quoted(table.name)} AS t ON {meets}"
-    )
+    statement = f"SELECT {', '.join([key_text(table.key), *expressions])} FROM {by_keys(table)}"  # noqa: S608 - quoted
     for start in range(0, len(keys), KEYS_AT_ONCE):
         columns = [list(column) for column in zip(*keys[start : start + KEYS_AT_ONCE], strict=True)]
         for row in await connection.fetch(statement, *columns):
@@ -109,7 +101,9 @@ async def values_of(
     return found
 
 
-async def _difference(before: asyncpg.Connection, now: asyncpg.Connection, was: Table | None, present: Table | None) -> Difference:
+async def _difference(
+    before: asyncpg.Connection, now: asyncpg.Connection, was: Table | None, present: Table | None
+) -> Difference:
     if was is None or present is None:
         one = was or present
         assert one is not None
@@ -124,7 +118,9 @@ async def _difference(before: asyncpg.Connection, now: asyncpg.Connection, was: 
         notes.append(f"columns that came since are left out: {', '.join(sorted(new))}")
     if not present.key or was.key != present.key:
         rows_before, rows_now = await asyncio.gather(_count(before, was), _count(now, present))
-        notes.append("its primary key is another now; rows were only counted" if present.key else "no primary key: rows were only counted")
+        notes.append(
+            "its primary key is another now; rows were only counted" if present.key else "no primary key: rows were only counted"
+        )
         return Difference(present.name, columns, rows_before, rows_now, note="; ".join(notes))
     mask = _buckets(max(was.bytes, present.bytes)) - 1
     then, today = await asyncio.gather(_by_bucket(before, was, columns, mask), _by_bucket(now, present, columns, mask))

@@ -87,8 +87,11 @@ class Conflict(Struct, frozen=True):
 
 
 class Plan(Struct, frozen=True):
-    """What is to be done, by table: rows to write again, rows to put back with the number they must still have, counters to
-    correct with what to add and the number that the other columns must still have. And what is left."""
+    """What is to be done, by table, and what is left.
+
+    Rows to write again; rows to put back, with the number they must still have; counters to correct, with what to add and the
+    number that the other columns must still have.
+    """
 
     write: dict[str, list[Key]]
     put_back: dict[str, dict[Key, int]]
@@ -206,7 +209,9 @@ class _Choice:
                 yield link.parent, parent
 
 
-def _conflicts(shape: Shape, policy: Policy, facts: Facts, chosen: Collection[Spot], collisions: Mapping[Spot, str]) -> dict[Spot, str]:
+def _conflicts(
+    shape: Shape, policy: Policy, facts: Facts, chosen: Collection[Spot], collisions: Mapping[Spot, str]
+) -> dict[Spot, str]:
     """The chosen rows that cannot come back, and why; with each, whatever hangs on it."""
     links = {table: links_of(shape, table) for table in facts}
     why: dict[Spot, str] = {}

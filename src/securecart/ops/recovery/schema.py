@@ -11,7 +11,7 @@ import asyncpg
 import msgspec
 from msgspec import Struct
 
-from securecart.stores.postgres import statements_of
+from securecart.stores.postgres import Transaction, statements_of
 
 __all__ = [
     "SESSION",
@@ -20,12 +20,14 @@ __all__ = [
     "Shape",
     "Table",
     "Unique",
+    "by_keys",
     "columns_in_both",
     "key_text",
     "parents_first",
     "quoted",
     "read_shape",
     "row_hash",
+    "speak_alike",
     "with_ancestors",
 ]
 
@@ -142,6 +144,23 @@ def row_hash(columns: Sequence[str], of: str = "t") -> str:
 def key_text(key: Sequence[str], of: str = "t") -> str:
     """SQL for the columns of a key as text, named k1, k2..."""
     return ", ".join(f"{of}.{quoted(name)}::text AS k{number}" for number, name in enumerate(key, 1))
+
+
+def by_keys(table: Table) -> str:
+    """SQL for the rows `t` of a table with the keys that are given as parameters, one text array a column of the key."""
+    places = range(1, len(table.key) + 1)
+    given = ", ".join(f"${place}::text[]" for place in places)
+    names = ", ".join(f"k{place}" for place in places)
+    pairs = zip(places, table.key, strict=True)
+    meets = " AND ".join(f"t.{quoted(name)} = wanted.k{place}::{table.type_of(name)}" for place, name in pairs)
+    return f"unnest({given}) AS wanted ({names}) JOIN {quoted(table.name)} AS t ON {meets}"
+
+
+async def speak_alike(tx: Transaction) -> None:
+    """Have this transaction write rows as text like every session with the settings `SESSION`."""
+    for name, value in SESSION.items():
+        if name != "application_name":
+            await tx.execute("SELECT set_config($1, $2, true)", name, value)
 
 
 def with_ancestors(shape: Shape, tables: Iterable[str]) -> set[str]:
