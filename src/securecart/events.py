@@ -18,6 +18,7 @@ __all__ = [
     "OrderRefunded",
     "OrderShipped",
     "OrderWaits",
+    "OrdersRestored",
     "ProductsChanged",
     "StockChanged",
 ]
@@ -68,8 +69,14 @@ class OrderRefunded(OrderEvent, frozen=True, tag="order_refunded"):
     amount_minor: int
 
 
+class OrdersRestored(Struct, frozen=True, tag_field="kind", tag="orders_restored"):
+    """These orders were lost or damaged in the orders database, and are there again as they were. Nothing was bought anew."""
+
+    order_ids: tuple[int, ...]
+
+
 class StockChanged(Struct, frozen=True, tag_field="kind", tag="stock_changed"):
-    """Goods arrived for these SKUs."""
+    """Goods arrived for these SKUs, or their books were put right."""
 
     skus: tuple[str, ...]
 
@@ -89,6 +96,7 @@ Event = (
     | OrderShipped
     | OrderCancelled
     | OrderRefunded
+    | OrdersRestored
     | StockChanged
     | ProductsChanged
 )

@@ -7,7 +7,15 @@ the cache and be a minute or two old.
 
 from securecart.catalog import changes
 from securecart.catalog.actions import CACHE_PREFIX, cache_keys, category_tree, price, price_cached, product, product_json
-from securecart.catalog.importing import column_map, import_products, read_products
+from securecart.catalog.importing import (
+    column_map,
+    find_outdated_shelves,
+    import_products,
+    read_products,
+    refill_shelves,
+    refresh_counts,
+    take_turn,
+)
 from securecart.catalog.model import (
     CachedPage,
     CategoryCount,
@@ -50,11 +58,15 @@ __all__ = [
     "category_tree",
     "changes",
     "column_map",
+    "find_outdated_shelves",
     "import_products",
     "price",
     "price_cached",
     "product",
     "product_json",
     "read_products",
+    "refill_shelves",
+    "refresh_counts",
     "search",
+    "take_turn",
 ]

@@ -5,8 +5,8 @@ Owns no table; it only reads. `look` holds one database against what it is told,
 docs/architecture.md is kept. The crash drill, the long bench and `securecart promises` share it.
 """
 
-from securecart.promises.actions import check, look
+from securecart.promises.actions import check, look, look_at
 from securecart.promises.book import Book, read_book
 from securecart.promises.model import BROKEN, Finding, Report, State, Told
 
-__all__ = ["BROKEN", "Book", "Finding", "Report", "State", "Told", "check", "look", "read_book"]
+__all__ = ["BROKEN", "Book", "Finding", "Report", "State", "Told", "check", "look", "look_at", "read_book"]

@@ -15,7 +15,7 @@ from securecart.promises.book import Book, read_book
 from securecart.promises.model import Finding, Report, Told, contradictions
 from securecart.stores.postgres import Fresh, log, statements_of, value
 
-__all__ = ["check", "look"]
+__all__ = ["check", "look", "look_at"]
 
 SQL = statements_of(__package__)
 # Statements over whole tables take longer than a shopper would wait.
@@ -77,8 +77,8 @@ async def look(
     """Everything wrong that one look at the orders database shows, at most 10,000 things of each kind."""
     found = [
         *await _ask(fresh, "doubled"),
-        *await _ask(fresh, "incomplete"),
-        *await _ask(fresh, "stock"),
+        *await _ask(fresh, "incomplete", None),
+        *await _ask(fresh, "stock", None),
         *await _ask(fresh, "left_pending", at_rest, UNFINISHED_AFTER_S),
     ]
     if told:
@@ -90,6 +90,12 @@ async def look(
         found += await _ask(fresh, "captures", *book.columns)
         found += await _ask(fresh, "uncaptured", *book.columns)
     return found
+
+
+async def look_at(fresh: Fresh, *, order_ids: Sequence[int], skus: Sequence[str]) -> list[Finding]:
+    """What is wrong with the parts of these orders, and with the books of these SKUs."""
+    found = await _ask(fresh, "incomplete", list(order_ids)) if order_ids else []
+    return found + (await _ask(fresh, "stock", list(skus)) if skus else [])
 
 
 async def _look_twice(

@@ -41,13 +41,17 @@ LIMIT 10000;
 
 -- name: incomplete
 -- Orders whose parts do not belong together: lines and total, stock taken SKU by SKU and held while the payment is not known, payment, refunds. `which` is a
--- number made of SKUs and quantities: equal for the same goods, and all but never for others.
+-- number made of SKUs and quantities: equal for the same goods, and all but never for others. Of the orders $1 only, or all (NULL).
 WITH bought AS (
     SELECT order_id, sum(total_minor) AS goods_minor, sum(quantity) AS units, sum(quantity * (hashtext(sku)::bigint + 8589934592)) AS which
     FROM order_line
+    WHERE $1::bigint[] IS NULL OR order_id = ANY ($1)
     GROUP BY order_id
 ), taken AS (
-    SELECT order_id, sum(quantity) AS units, sum(quantity * (hashtext(sku)::bigint + 8589934592)) AS which FROM allocation GROUP BY order_id
+    SELECT order_id, sum(quantity) AS units, sum(quantity * (hashtext(sku)::bigint + 8589934592)) AS which
+    FROM allocation
+    WHERE $1::bigint[] IS NULL OR order_id = ANY ($1)
+    GROUP BY order_id
 ), given_back AS (
     SELECT payment_id, sum(amount_minor) AS minor FROM refund WHERE status = 'done' GROUP BY payment_id
 ), judged AS (
@@ -76,6 +80,7 @@ WITH bought AS (
     LEFT JOIN hold ON hold.order_id = orders.id
     LEFT JOIN payment ON payment.order_id = orders.id
     LEFT JOIN given_back ON given_back.payment_id = payment.id
+    WHERE $1::bigint[] IS NULL OR orders.id = ANY ($1)
 )
 SELECT 'incomplete' AS promise, number AS key, format('Order %s (%s): %s.', number, status, wrong) AS what
 FROM judged
@@ -83,14 +88,18 @@ WHERE wrong <> ''
 LIMIT 10000;
 
 -- name: stock
--- SKUs at a place of which more is taken than was received, or whose books say other than the orders do.
+-- SKUs at a place of which more is taken than was received, or whose books say other than the orders do. Of the SKUs $1 only, or
+-- all (NULL).
 WITH allocated AS (
-    SELECT sku, location_id, sum(quantity) AS units FROM allocation GROUP BY sku, location_id
+    SELECT sku, location_id, sum(quantity) AS units
+    FROM allocation
+    WHERE $1::text[] IS NULL OR sku = ANY ($1)
+    GROUP BY sku, location_id
 ), books AS (
     SELECT
         sku, location_id, coalesce(stock.received, 0) AS received, coalesce(stock.taken, 0) AS taken,
         coalesce(allocated.units, 0) AS units
-    FROM stock
+    FROM (SELECT * FROM stock WHERE $1::text[] IS NULL OR sku = ANY ($1)) AS stock
     FULL JOIN allocated USING (sku, location_id)
 )
 SELECT

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from securecart.events import Event, OrderEvent
+from securecart.events import Event, OrderEvent, OrdersRestored
 from securecart.orders import history
 from securecart.orders.history import Entry, Key
 from securecart.readers.looking import lasting
@@ -20,11 +20,17 @@ PAGE_ORDERS = 1_000
 
 async def read(stores: Stores, facts: Sequence[Event]) -> None:
     """Write the orders that these facts tell of into the history as they are now, each once."""
-    ids = dict.fromkeys(fact.order_id for fact in facts if isinstance(fact, OrderEvent))
-    if ids:
+    ids = list(dict.fromkeys(order_id for fact in facts for order_id in _orders_of(fact)))
+    for start in range(0, len(ids), PAGE_ORDERS):
         async with stores.database.fresh() as fresh:
-            entries = await history.entries(fresh, list(ids))
+            entries = await history.entries(fresh, ids[start : start + PAGE_ORDERS])
         await history.keep(stores.dynamodb, entries)
+
+
+def _orders_of(fact: Event) -> tuple[int, ...]:
+    if isinstance(fact, OrdersRestored):
+        return fact.order_ids
+    return (fact.order_id,) if isinstance(fact, OrderEvent) else ()
 
 
 async def rebuild(stores: Stores, progress: Progress) -> int:

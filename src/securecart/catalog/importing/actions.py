@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from securecart.catalog.actions import TREE_KEY, cache_keys
+from securecart.catalog.importing.shelves import Shown, columns, fill_shelves
 from securecart.catalog.importing.words import letters, slug_of, words
 from securecart.catalog.model import ImportReport, NewProduct, Rejected
 from securecart.events import ProductsChanged
@@ -26,7 +27,6 @@ SQL = statements_of(__package__)
 BATCH_PRODUCTS = 1_000
 FACT_PRODUCTS = 250
 REJECTED_KEPT = 100
-FACET_LENGTH_MAX = 60
 DIGEST_VERSION = b"1"  # another number makes every product count as changed: raise it when the shelf is filled differently
 WHOLE_SHOP = 0
 
@@ -312,17 +312,19 @@ def _path(product: NewProduct) -> list[tuple[str, str, str]]:
     return path
 
 
-def _facets(product: NewProduct) -> list[tuple[str, str]]:
-    pairs = {"Brand": product.brand, **product.attributes}
-    return [(name, value) for name, value in pairs.items() if 0 < len(value) <= FACET_LENGTH_MAX and "=" not in name]
-
-
 async def _write(tx: Transaction, changes: Sequence[Change], places: Sequence[Sequence[int]]) -> None:
     rows = [_product_row(change, place) for change, place in zip(changes, places, strict=True)]
     ids = {row["slug"]: row["id"] for row in await tx.fetch(SQL["keep_products"], rows)}
     before = [change.before.id for change in changes if change.before is not None]
     await _write_variants(tx, changes, ids, before)
-    await _fill_shelf(tx, changes, places, ids, before)
+    shown = [
+        Shown(ids[change.product.slug], change.product, place)
+        for change, place in zip(changes, places, strict=True)
+        if change.product.active
+    ]
+    if before:
+        await tx.execute(SQL["clear_shelf"], before)
+    await fill_shelves(tx, shown)
     met = Counter(word for change in changes for word in words(_named(change.product)))
     if met:
         ordered = sorted(met)
@@ -346,23 +348,9 @@ async def _write_variants(tx: Transaction, changes: Sequence[Change], ids: dict[
     ]
     if before:
         await tx.execute(SQL["drop_variants"], before, [sku for sku, *_ in variants])
-        await tx.execute(SQL["drop_prices"], before, *_columns(prices, 3)[:2])
-    await tx.execute(SQL["keep_variants"], *_columns(variants, 4))
-    await tx.execute(SQL["keep_prices"], *_columns(prices, 3))
-
-
-async def _fill_shelf(
-    tx: Transaction, changes: Sequence[Change], places: Sequence[Sequence[int]], ids: dict[str, int], before: Sequence[int]
-) -> None:
-    shown = [(change.product, place) for change, place in zip(changes, places, strict=True) if change.product.active]
-    pairs = sorted({pair for product, _ in shown for pair in _facets(product)})
-    await tx.execute(SQL["add_facets"], *_columns(pairs, 2))
-    facet_ids = {(row["name"], row["value"]): row["id"] for row in await tx.fetch(SQL["find_facets"], *_columns(pairs, 2))}
-    if before:
-        await tx.execute(SQL["clear_shelf"], before)
-    await tx.execute(SQL["fill_shelf"], [_shelf_row(ids[product.slug], product, place, facet_ids) for product, place in shown])
-    lowest = [(ids[product.slug], *price) for product, _ in shown for price in sorted(_lowest(product).items())]
-    await tx.execute(SQL["fill_shelf_prices"], *_columns(lowest, 3))
+        await tx.execute(SQL["drop_prices"], before, *columns(prices, 3)[:2])
+    await tx.execute(SQL["keep_variants"], *columns(variants, 4))
+    await tx.execute(SQL["keep_prices"], *columns(prices, 3))
 
 
 def _product_row(change: Change, place: Sequence[int]) -> dict[str, Any]:
@@ -381,35 +369,8 @@ def _product_row(change: Change, place: Sequence[int]) -> dict[str, Any]:
     }
 
 
-def _shelf_row(product_id: int, product: NewProduct, place: Sequence[int], known: dict[tuple[str, str], int]) -> dict[str, Any]:
-    facet_ids = [known[pair] for pair in _facets(product)]
-    return {
-        "product_id": product_id,
-        "category_ids": place,
-        "facet_ids": facet_ids,
-        "prices": _lowest(product),
-        "title": " ".join((product.title, *(variant.title for variant in product.variants))),
-        "kind": " ".join((product.brand, *product.categories)),
-        "traits": " ".join((*product.attributes.values(), *(variant.sku for variant in product.variants))),
-        "description": product.description,
-        "marks": [*(f"Category/{one}" for one in place), *(f"Facet/{one}" for one in facet_ids)],
-    }
-
-
-def _lowest(product: NewProduct) -> dict[str, int]:
-    lowest: dict[str, int] = {}
-    for variant in product.variants:
-        for currency, amount in variant.prices.items():
-            lowest[currency] = min(amount, lowest.get(currency, amount))
-    return lowest
-
-
 def _named(product: NewProduct) -> list[str]:
     return [product.title, product.brand, *product.categories]
-
-
-def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
 
 
 def _facts(changes: Sequence[Change]) -> list[ProductsChanged]:

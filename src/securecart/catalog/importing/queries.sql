@@ -88,6 +88,52 @@ USING cleared, jsonb_each_text(cleared.prices) AS lowest (currency, amount)
 WHERE shelf_price.currency = lowest.currency AND shelf_price.amount_minor = lowest.amount::bigint
   AND shelf_price.product_id = cleared.product_id;
 
+-- name: clear_left_prices
+-- Prices of the products $1 that were left in the shelf's order when their rows were deleted by hand.
+DELETE FROM shelf_price WHERE product_id = ANY ($1::bigint[]);
+
+-- name: products_as_given
+-- The products $1 as a source would give them, the ids of their categories, and those under which search knows them.
+SELECT
+    product.id, product.category_ids, coalesce(shelf.category_ids, '{}') AS shown_in,
+    jsonb_build_object(
+        'slug', product.slug, 'title', product.title, 'description', product.description, 'brand', product.brand,
+        'attributes', product.attributes, 'tax_class', product.tax_class, 'image_url', product.image_url, 'active', product.active,
+        'categories', (
+            SELECT coalesce(jsonb_agg(category.name ORDER BY step.depth), '[]')
+            FROM unnest(product.category_ids) WITH ORDINALITY AS step (id, depth)
+            JOIN category ON category.id = step.id
+        ),
+        'variants', (
+            SELECT coalesce(jsonb_agg(jsonb_build_object('sku', sku, 'title', title, 'prices', (
+                SELECT coalesce(jsonb_object_agg(currency, amount_minor), '{}') FROM price WHERE price.sku = variant.sku
+            )) ORDER BY position, sku), '[]')
+            FROM variant
+            WHERE variant.product_id = product.id
+        )
+    ) AS product
+FROM product
+LEFT JOIN shelf ON shelf.product_id = product.id
+WHERE product.id = ANY ($1::bigint[]);
+
+-- name: outdated_shelves
+-- Those of the products $1 that are on sale and not on the shelf, or the other way round, or there with other prices.
+WITH lowest AS (
+    SELECT variant.product_id, price.currency, min(price.amount_minor) AS amount_minor
+    FROM variant
+    JOIN price ON price.sku = variant.sku
+    WHERE variant.product_id = ANY ($1::bigint[])
+    GROUP BY variant.product_id, price.currency
+), priced AS (
+    SELECT product_id, jsonb_object_agg(currency, amount_minor) AS prices FROM lowest GROUP BY product_id
+)
+SELECT product.id
+FROM product
+LEFT JOIN shelf ON shelf.product_id = product.id
+LEFT JOIN priced ON priced.product_id = product.id
+WHERE product.id = ANY ($1::bigint[])
+  AND (product.active <> (shelf.product_id IS NOT NULL) OR shelf.prices <> coalesce(priced.prices, '{}'));
+
 -- name: fill_shelf
 -- What search is to know of products on sale, from the JSON rows $1.
 INSERT INTO shelf (product_id, category_ids, facet_ids, prices, name_key, search)
