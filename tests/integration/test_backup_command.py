@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
 import tarfile
 from pathlib import Path
@@ -14,7 +15,8 @@ from typer.testing import CliRunner, Result
 
 from securecart.cli.backup import app
 from securecart.errors import DataMissing, RecoveryRefused
-from securecart.ops.recovery.model import Base
+from securecart.ops.recovery.holdings import base_for, survey
+from securecart.ops.recovery.model import Base, parse_moment
 from securecart.stores.archive import open_archive
 from tests.archived_servers import archived_server
 
@@ -75,6 +77,13 @@ def test_the_list_tells_what_can_be_recovered(backups: Backups) -> None:
     assert f"on {full['label']}" in plain
     assert plain.splitlines()[1].startswith("window  from ")
     assert plain.splitlines()[1].endswith(" ago)")
+    for shown in re.findall(r"\d{4}-\S+ \S+ UTC", plain.splitlines()[1]):  # what is shown can be asked for
+        moment = parse_moment(shown)
+        assert moment is not None
+        assert base_for(survey(open_archive(str(backups.archive))), moment).label in {
+            backups.full.label,
+            backups.incremental.label,
+        }
 
 
 def test_sound_backups_are_found_sound_and_that_is_noted(backups: Backups) -> None:

@@ -18,7 +18,7 @@ from securecart.cli.prove import prove
 from securecart.cli.screen import out, say
 from securecart.errors import DataMissing
 from securecart.ops.recovery import certificates
-from securecart.ops.recovery.holdings import surplus, survey, whole_bases
+from securecart.ops.recovery.holdings import in_words, surplus, survey, whole_bases
 from securecart.ops.recovery.model import Base, Gap, Holdings, Moment, Site, Window, lsn_in_words
 from securecart.ops.recovery.reach import chain_in
 from securecart.ops.recovery.restoring import Tell
@@ -112,7 +112,9 @@ def list_backups(home: HomeOption = None, as_json: JsonOption = False) -> None:
         _print_json(seen)
         return
     out.print(
-        f"archive  {seen.archive}  {_mb(seen.bytes)}{'  encrypted' if seen.encrypted else ''}", soft_wrap=True, markup=False
+        f"archive  {seen.archive}  {_mb(seen.bytes)}{'  encrypts what is put' if seen.encrypted else ''}",
+        soft_wrap=True,
+        markup=False,
     )
     _show_windows(seen)
     if not seen.backups:
@@ -264,8 +266,7 @@ def _show_windows(seen: Listing) -> None:
     for window in seen.windows:
         newest = window == seen.windows[-1] and seen.beat_age_seconds is not None
         age = f"  ({_span(seen.beat_age_seconds or 0)} ago)" if newest else ""
-        since, until = Moment(at=window.since).in_words, Moment(at=window.until).in_words
-        out.print(f"window  from {since} until {until}{age}", soft_wrap=True, markup=False)
+        out.print(f"window  {in_words([window])}{age}", soft_wrap=True, markup=False)
     for gap in seen.gaps:
         after = f"after {Moment(at=gap.after).in_words}" if gap.after is not None else "before"
         until = f"until {Moment(at=gap.until).in_words}" if gap.until is not None else "until the next backup"
