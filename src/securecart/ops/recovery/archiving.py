@@ -14,16 +14,18 @@ from msgspec import Struct
 from securecart.errors import ArchiveUnusable, RecoveryRefused, StoreAway
 from securecart.ops.recovery.model import Beat, Gap, Site, lsn_in_words
 from securecart.ops.recovery.nodes import NOT_READY, Nodes, Position
+from securecart.ops.recovery.owning import own
 from securecart.ops.recovery.programs import programs_for
 from securecart.ops.recovery.receiving import Place, Receiver
 from securecart.ops.recovery.shipping import Shipper
-from securecart.ops.recovery.starting import begin, own
+from securecart.ops.recovery.starting import begin, last_beat
 from securecart.telemetry import log
 
 __all__ = ["BEAT", "GAPS", "Archiver", "Health"]
 
 BEAT = "beat"
 GAPS = "gaps"
+NOTE = "archive.json"
 TURN_S = 0.3
 # With nothing new in the log only the beat's time moves on, and that may be slower.
 BEAT_AT_REST_S = 1.0
@@ -62,7 +64,9 @@ class Archiver:
         self.lost_log = asyncio.Event()  # a gap was found: what follows can only be reached from a new full base
         self._moved_at = 0.0
         self._place: Place | None = None
+        self._gaps: list[Gap] = []
         self._owns = False
+        self._has_rest = True
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Receive and ship until `stopping` is set; then ship the rest."""
@@ -75,6 +79,7 @@ class Archiver:
                 continue
         await self._turn_safely()
         await self.receiver.stop()
+        await self._ship_rest()
 
     async def arrived(self, timeline: int, lsn: int) -> None:
         """Return once the archive has the log up to there; `RecoveryRefused` when it does not come."""
@@ -105,10 +110,14 @@ class Archiver:
             position = None
         if position is not None:
             self.health.lsn = position.lsn
-            if not self._owns:
-                await own(self.site.archive, self.nodes)
-                self._owns = True
+            # Where to begin is in the folder; only when that is empty must the archive say it.
+            if not self.waited_for and not self.receiver.files():
+                await self._own()
             await self._see_to_stream(position)
+        await self._own()
+        if not self.receiver.runs:
+            await self._ship_rest()
+        await self._note_gaps()
         place = await self._arrived(position)
         shipped = await asyncio.to_thread(self.shipper.ship, place)
         self.health.shipped_bytes = self.shipper.shipped_bytes
@@ -119,31 +128,52 @@ class Archiver:
             await self._beat(position)
             self._well()
 
+    async def _own(self) -> None:
+        """Ship nothing into an archive before it is known to be this database's."""
+        if not self._owns:
+            system = await self.nodes.system() if self.nodes.writer is not None else None
+            await asyncio.to_thread(own, self.site.archive, system, self.folder.parent / NOTE)
+            self.health.beat = await asyncio.to_thread(last_beat, self.site.archive)
+            self._owns = True
+
     async def _see_to_stream(self, position: Position) -> None:
         """Start the stream when it does not run, unless too much waits on disk for the archive."""
         too_much = await asyncio.to_thread(self.shipper.waiting_bytes) > WAITING_BYTES_MAX
-        if self.receiver.runs and too_much:
+        if self.receiver.runs and (too_much or self.receiver.node != self.nodes.writer):
             await self.receiver.stop()
         if self.receiver.due and not too_much and self.nodes.writer is not None:
-            gap = await begin(self.site.archive, self.nodes, self.receiver, position)
+            gap = await begin(self.nodes, self.receiver, position, self.health.beat)
             if gap is not None:
-                await self._note(gap)
+                self._gaps.append(gap)
             self._moved_at = time.monotonic()
+            self._has_rest = True
             await self.receiver.start(self.nodes.writer, self.nodes.write_passwords())
 
-    async def _note(self, gap: Gap) -> None:
+    async def _ship_rest(self) -> None:
+        """Ship what the stream had received when it broke: should the database never come back, nothing of it is lost."""
+        if self._has_rest:
+            rest = await asyncio.to_thread(self.shipper.ship_rest)
+            beat = self.health.beat
+            if rest is not None and rest.committed_at is not None and beat is not None and rest.committed_at > beat.at:
+                await self._put_beat(Beat(rest.committed_at, rest.place.timeline, rest.place.lsn))
+            self._has_rest = False
+
+    async def _note_gaps(self) -> None:
         """Keep and say that some log was lost, and have a full base taken: it is what later moments are reached from."""
-        name = f"{GAPS}/{gap.timeline:08X}-{gap.start:016X}"
-        await asyncio.to_thread(self.site.archive.put, name, msgspec.json.encode(gap))
-        self.health.gaps += 1
-        self.lost_log.set()
-        log.error(
-            "the server no longer had the log that was needed next; moments in between cannot be reached",
-            start=lsn_in_words(gap.start),
-            end=lsn_in_words(gap.end),
-            after=gap.after,
-            until=gap.until,
-        )
+        while self._gaps:
+            gap = self._gaps[0]
+            name = f"{GAPS}/{gap.timeline:08X}-{gap.start:016X}"
+            await asyncio.to_thread(self.site.archive.put, name, msgspec.json.encode(gap))
+            del self._gaps[0]
+            self.health.gaps += 1
+            self.lost_log.set()
+            log.error(
+                "the server no longer had the log that was needed next; moments in between cannot be reached",
+                start=lsn_in_words(gap.start),
+                end=lsn_in_words(gap.end),
+                after=gap.after,
+                until=gap.until,
+            )
 
     async def _arrived(self, position: Position | None) -> Place | None:
         """How far the log has come, once that is what the writer said, or after a moment without."""
@@ -168,10 +198,12 @@ class Archiver:
         now = time.monotonic()
         rested = self.health.beat is not None and position.lsn == self.health.beat.lsn
         if not rested or now >= self.health.beat_at + BEAT_AT_REST_S:
-            beat = Beat(position.at, position.timeline, position.lsn)
-            await asyncio.to_thread(self.site.archive.put, BEAT, msgspec.json.encode(beat))
-            self.health.beat, self.health.beat_at = beat, now
-            self.health.first_beat_at = self.health.first_beat_at or now
+            await self._put_beat(Beat(position.at, position.timeline, position.lsn))
+
+    async def _put_beat(self, beat: Beat) -> None:
+        await asyncio.to_thread(self.site.archive.put, BEAT, msgspec.json.encode(beat))
+        self.health.beat, self.health.beat_at = beat, time.monotonic()
+        self.health.first_beat_at = self.health.first_beat_at or time.monotonic()
 
     def _well(self) -> None:
         self.receiver.stands_well()

@@ -193,18 +193,36 @@ class Nodes:
             admin.terminate()
 
     async def _find(self) -> None:
-        """Connect to the node that takes writes, and to none that was overtaken by another."""
-        for node, connection in await self._connected():
-            try:
-                fits = self._connection is None and await self._is_writer(connection)
-            except NOT_READY:
-                fits = False
-            if fits:
-                self.writer, self._connection = node, connection
-            else:
-                connection.terminate()
-        if self._connection is None:
-            raise StoreAway(store="orders database", retry_after=1)
+        """Connect to the node that takes writes, and to none that was overtaken; who does not answer is not waited for then."""
+        asking = [asyncio.create_task(self._connect_if_writer(node)) for node in self.all()]
+        try:
+            for answered in asyncio.as_completed(asking):
+                found = await answered
+                if found is not None:
+                    self.writer, self._connection = found
+                    return
+        finally:
+            for task in asking:
+                task.cancel()
+            for other in await asyncio.gather(*asking, return_exceptions=True):
+                if isinstance(other, tuple) and other[1] is not self._connection:
+                    other[1].terminate()
+        raise StoreAway(store="orders database", retry_after=1)
+
+    async def _connect_if_writer(self, node: Node) -> tuple[Node, asyncpg.Connection] | None:
+        connection = await self._connect(node, REPLICATION)
+        if connection is None:
+            return None
+        try:
+            if await self._is_writer(connection):
+                return node, connection
+        except NOT_READY:
+            pass
+        except asyncio.CancelledError:
+            connection.terminate()
+            raise
+        connection.terminate()
+        return None
 
     async def _is_writer(self, connection: asyncpg.Connection) -> bool:
         if await connection.fetchval("SELECT pg_is_in_recovery()", timeout=WITHIN_S):
@@ -212,7 +230,7 @@ class Nodes:
         segment = await connection.fetchval("SELECT pg_walfile_name(pg_current_wal_flush_lsn())", timeout=WITHIN_S)
         return int(segment[:8], 16) >= self._timeline
 
-    async def _connected(self, role: str = REPLICATION) -> Sequence[tuple[Node, asyncpg.Connection]]:
+    async def _connected(self, role: str) -> Sequence[tuple[Node, asyncpg.Connection]]:
         nodes = self.all()
         found = await asyncio.gather(*(self._connect(node, role) for node in nodes))
         return [(node, connection) for node, connection in zip(nodes, found, strict=True) if connection is not None]

@@ -46,6 +46,7 @@ class Receiver:
     def __init__(self, programs: Path, folder: Path, *, waited_for: bool) -> None:
         self.folder = folder
         self.words = ""
+        self.node: Node | None = None
         self._program = programs / "pg_receivewal"
         self._asks_server = not (PROCESSES / "self" / "fdinfo").exists()
         self._flushes = waited_for or self._asks_server
@@ -73,7 +74,7 @@ class Receiver:
         """Begin to receive from the node that takes writes, where the newest file in the folder ends."""
         self._pause_s = min(PAUSE_MAX_S, self._pause_s * 2 + PAUSE_S)
         self._began = time.monotonic()
-        self.words = ""
+        self.words, self.node = "", node
         where = (
             f"host={node.host} port={node.port} user={REPLICATION} application_name={ARCHIVER} "
             f"target_session_attrs=read-write connect_timeout={CONNECT_WITHIN_S} "

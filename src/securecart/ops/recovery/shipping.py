@@ -6,16 +6,18 @@ What is in the archive is asked of the archive itself, so an archiver that was k
 from __future__ import annotations
 
 import os
+from datetime import datetime
 from pathlib import Path
 
 from msgspec import Struct
 
+from securecart.ops.recovery.ending import Ending, ending_of
 from securecart.ops.recovery.model import SEGMENT_BYTES
 from securecart.ops.recovery.receiving import PARTIAL, Place
 from securecart.ops.recovery.segments import Segment, history_object, history_of, segment_of, span_of, to_merge, whole_of
 from securecart.stores.archive import Archive
 
-__all__ = ["Shipper"]
+__all__ = ["Rest", "Shipper"]
 
 HISTORY = ".history"
 
@@ -37,6 +39,13 @@ class Known(Struct):
         return reached
 
 
+class Rest(Struct, frozen=True):
+    """What was left when a stream broke: up to here, and when the newest transaction in it committed."""
+
+    place: Place
+    committed_at: datetime | None
+
+
 class Shipper:
     """Brings what is in `folder` into the archive, and removes what is there and not needed to receive on."""
 
@@ -52,7 +61,7 @@ class Shipper:
 
         Errors of the archive are let through; what was not shipped stays for the next time.
         """
-        names = sorted(file.name for file in self.folder.iterdir())
+        names = self._names()
         self._ship_histories([name for name in names if name.endswith(HISTORY)])
         found = sorted(one for name in names if (one := segment_of(name)) is not None)
         for segment, partial in found:
@@ -74,9 +83,28 @@ class Shipper:
         self._known = {segment: known for segment, known in self._known.items() if segment in {current, *whole[-1:]}}
         return place
 
+    def ship_rest(self) -> Rest | None:
+        """Ship what a stream that broke left in its last segment, as far as that is whole; None when there is nothing new.
+
+        Only when the stream does not run: while it does, its own word says how far its file is written.
+        """
+        left = max((segment for name in self._names() if (segment := _partial(name)) is not None), default=None)
+        if left is None:
+            return None
+        content = (self.folder / (left.file + PARTIAL)).read_bytes()
+        reached = self._look_up(left).reached
+        ending = ending_of(content, left.start, reached) if content else Ending(0, None)
+        if ending.offset <= reached:
+            return None
+        self._ship_pieces(left, ending.offset)
+        return Rest(Place(left.timeline, left.start + ending.offset), ending.committed_at)
+
     def waiting_bytes(self) -> int:
         """How much log is in the folder, shipped or not."""
         return sum(file.stat().st_size for file in self.folder.iterdir())
+
+    def _names(self) -> list[str]:
+        return sorted(file.name for file in self.folder.iterdir())
 
     def _ship_histories(self, names: list[str]) -> None:
         for name in names:
@@ -128,3 +156,8 @@ class Shipper:
         if segment.start < ends <= segment.end:
             self._ship_pieces(segment, ends - segment.start)
         (self.folder / (segment.file + PARTIAL)).unlink()
+
+
+def _partial(name: str) -> Segment | None:
+    found = segment_of(name)
+    return found[0] if found is not None and found[1] else None

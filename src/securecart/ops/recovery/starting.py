@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from securecart.errors import ArchiveMissing, RecoveryRefused
+from securecart.errors import ArchiveMissing
 from securecart.ops.recovery.model import Beat, Gap
 from securecart.ops.recovery.nodes import Nodes, Position, Slot
 from securecart.ops.recovery.receiving import PARTIAL, Receiver
@@ -19,9 +19,7 @@ from securecart.ops.recovery.segments import History, Segment, history_of, whole
 from securecart.stores.archive import Archive
 from securecart.telemetry import log
 
-__all__ = ["Begin", "begin", "decide", "last_beat", "own"]
-
-OWNER = "database"
+__all__ = ["Begin", "begin", "decide", "last_beat"]
 
 
 class Begin(Struct, frozen=True):
@@ -29,12 +27,6 @@ class Begin(Struct, frozen=True):
 
     segment: Segment | None
     gap: Gap | None = None
-
-
-class Owner(Struct, frozen=True):
-    """Which database's log an archive holds: PostgreSQL's own number of it."""
-
-    system: int
 
 
 def decide(newest: tuple[Segment, bool] | None, beat: Beat | None, position: Position, history: History, slot: Slot) -> Begin:
@@ -65,7 +57,7 @@ def decide(newest: tuple[Segment, bool] | None, beat: Beat | None, position: Pos
     return Begin(first, Gap(position.timeline, min(reached, first.start), first.start, after, position.at))
 
 
-async def begin(archive: Archive, nodes: Nodes, receiver: Receiver, position: Position) -> Gap | None:
+async def begin(nodes: Nodes, receiver: Receiver, position: Position, beat: Beat | None) -> Gap | None:
     """See that the writer keeps log for us and that the stream will begin where it should; the gap that was found, if any."""
     slot = await nodes.slot()
     if slot.lost or not slot.there:
@@ -76,25 +68,9 @@ async def begin(archive: Archive, nodes: Nodes, receiver: Receiver, position: Po
         slot = msgspec.structs.replace(slot, oldest=slot.oldest + 1)
     newest = max(receiver.files(), default=None)
     history = history_of(await nodes.history(position.timeline))
-    beat = await asyncio.to_thread(last_beat, archive)
     decided = decide(newest, beat, position, history, slot)
     await asyncio.to_thread(_lay_out, receiver, decided.segment)
     return decided.gap
-
-
-async def own(archive: Archive, nodes: Nodes) -> None:
-    """Make this archive the database's; `RecoveryRefused` when another's log is in it, which this one's would spoil."""
-    system = await nodes.system()
-    try:
-        owner = msgspec.json.decode(await asyncio.to_thread(archive.read, OWNER), type=Owner)
-    except ArchiveMissing:
-        await asyncio.to_thread(archive.put, OWNER, msgspec.json.encode(Owner(system)))
-        return
-    if owner.system != system:
-        raise RecoveryRefused(
-            problem=f"The archive {archive.where} holds another database's log (system {owner.system}, this one is {system}); "
-            "nothing is archived. Give this shop an archive of its own with SECURECART_ARCHIVE, or move the old one away."
-        )
 
 
 def last_beat(archive: Archive) -> Beat | None:
