@@ -15,12 +15,16 @@ from securecart import settings as settings_table
 from securecart.checkout import Intake, Pace, Till
 from securecart.engines import Home
 from securecart.engines.regions import FIRST
+from securecart.ops import table_recovery
 from securecart.orders import history
 from securecart.settings import Settings
 from securecart.stores import cache, dynamodb, postgres
 from securecart.stores.postgres.log import Lookout
 
-__all__ = ["Shop", "open_shop", "prepare"]
+__all__ = ["TABLES", "Shop", "open_shop", "prepare"]
+
+# Every table that the shop keeps in DynamoDB.
+TABLES = (sessions.TABLE, carts.TABLE, history.TABLE)
 
 
 class Shop(Struct, frozen=True):
@@ -88,6 +92,17 @@ def _near(settings: Settings) -> postgres.Nearby | None:
     )
 
 
+def _streams(settings: Settings) -> bool | None:
+    """Whether the tables tell their changes: for the journal; None where it does not say, or where AWS keeps their past."""
+    if not settings.dynamodb_url:
+        return None
+    if settings.table_journal and settings.archive != "off":
+        return True
+    # the replicator reads them too, and a server elsewhere may have readers of its own
+    elsewhere = "dynamodb_url" in settings_table.from_environment()
+    return None if settings.profile == "regions" or elsewhere else False
+
+
 async def prepare(settings: Settings) -> None:
     """Bring the databases of every region to the shape this version needs; safe to repeat and to race."""
     await migrations.apply(settings.postgres_owner_url)
@@ -97,9 +112,11 @@ async def prepare(settings: Settings) -> None:
     for region in regions:
         tables = await dynamodb.connect(region.dynamodb_url, region=region.dynamodb_region, prefix=region.dynamodb_prefix)
         try:
-            await tables.create_tables([sessions.TABLE, carts.TABLE, history.TABLE])
+            await tables.create_tables(TABLES, streams=_streams(region))
         finally:
             await tables.close()
+    if not settings.dynamodb_url and settings.archive != "off":
+        await table_recovery.keep_on_aws(settings.dynamodb_region, [spec.in_full(settings.dynamodb_prefix) for spec in TABLES])
     database = await postgres.connect(settings.postgres_url, pool_size=1)
     try:
         async with database.transaction() as tx:

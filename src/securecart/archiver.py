@@ -11,7 +11,9 @@ import signal
 import uvloop
 
 from securecart import settings, telemetry
+from securecart.app import TABLES
 from securecart.errors import ArchiveUnusable, SecureCartError
+from securecart.ops import table_recovery
 from securecart.ops.recovery import standing
 from securecart.ops.recovery.archiving import Archiver
 from securecart.ops.recovery.backing_up import Backups
@@ -24,6 +26,7 @@ __all__ = ["main"]
 
 NICE = 5
 OPEN_AGAIN_S = 5.0
+LOOK_AGAIN_S = 1.0
 
 
 async def _run(loaded: Settings, port: int) -> None:
@@ -41,6 +44,7 @@ async def _run(loaded: Settings, port: int) -> None:
     tasks = [
         archiver.run(stopping),
         backups.run(stopping),
+        _keep_tables(site, stopping),
     ]
     await asyncio.gather(*tasks)
     await door.cleanup()
@@ -56,6 +60,22 @@ async def _opened(loaded: Settings, stopping: asyncio.Event) -> Site | None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stopping.wait(), OPEN_AGAIN_S)
     return None
+
+
+async def _keep_tables(site: Site, stopping: asyncio.Event) -> None:
+    """The tables of every region, once their engines' addresses are known; AWS, which has none, keeps their past itself."""
+    homes = site.home.with_regions() if site.settings.profile == "regions" else [site.home]
+    while not all(settings.load(str(home.path)).dynamodb_url for home in homes):
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), LOOK_AGAIN_S)
+            return
+    sources = [
+        table_recovery.Source(one.dynamodb_url, one.region, tuple(spec.in_full(one.dynamodb_prefix) for spec in TABLES))
+        for one in (settings.load(str(home.path)) for home in homes)
+    ]
+    loaded = site.settings
+    plan = table_recovery.Plan(loaded.table_journal, loaded.snapshot_hours, loaded.backup_days)
+    await table_recovery.keep(site.archive, sources, plan, stopping)
 
 
 def main() -> None:

@@ -35,6 +35,7 @@ __all__ = [
     "READER",
     "READER_ANEW",
     "TABLE",
+    "TABLE_RECOVERY",
     "WEB_READS",
     "Breaker",
     "Patience",
@@ -98,6 +99,9 @@ GATEWAY_BOOK = Patience("card gateway, a page of its whole book", answer_s=30.0)
 GLOBAL_TABLES = Patience(
     "the other region's tables, until it answers", connect_s=1.0, answer_s=3.0, tries=0, pause_s=0.1, pause_max_s=2.0
 )
+TABLE_RECOVERY = Patience(
+    "tables that are kept or recovered", connect_s=1.0, answer_s=30.0, tries=8, retry_for_s=60.0, pause_s=0.2, pause_max_s=5.0
+)
 READER = Patience("a reader of the event log, at a fact that fails", tries=3, pause_s=0.2, pause_max_s=5.0)
 READER_ANEW = Patience("a reader's work made anew when regions change", tries=60, retry_for_s=60.0, pause_s=0.2, pause_max_s=2.0)
 WEB_READS = Patience("a page or a GET caught by a dying store", tries=8, retry_for_s=1.0, pause_s=0.05, pause_max_s=0.3)
@@ -114,6 +118,7 @@ TABLE = (
     GATEWAY,
     GATEWAY_BOOK,
     GLOBAL_TABLES,
+    TABLE_RECOVERY,
     READER,
     READER_ANEW,
     WEB_READS,

@@ -28,10 +28,7 @@ SHARED = (sessions.TABLE, carts.TABLE)
 
 def shared_tables(prefix: str) -> list[Table]:
     """The tables that are the same in every region, by their full names."""
-    return [
-        Table(prefix + spec.name, tuple(key.name for key in (spec.keys.hash_key, spec.keys.range_key) if key), spec.expires)
-        for spec in SHARED
-    ]
+    return [spec.in_full(prefix) for spec in SHARED]
 
 
 async def _run(plan: ReplicatorPlan, tables: Sequence[Table]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from securecart.cli import recover_cluster
+from securecart.cli import recover_cluster, recover_tables
 
 __all__ = ["app"]
 
@@ -21,6 +21,8 @@ def recover() -> None:
 
 
 # the ways back that live in files of their own
+app.command("table")(recover_tables.table)
+app.command("item")(recover_tables.item)
 app.command("cluster")(recover_cluster.cluster)
 app.command("abandon")(recover_cluster.abandon_recovery)
 app.command("captures")(recover_cluster.captures)

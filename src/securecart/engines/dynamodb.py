@@ -99,8 +99,8 @@ class DynamoDB(Engine):
 
     @property
     def _has_streams(self) -> bool:
-        """Whether somebody reads the changes of its tables; where nobody does, there are no streams."""
-        return self.settings.profile == "regions"
+        """Whether somebody reads the changes of its tables: the replicator, or the journal; else there are no streams."""
+        return self.settings.profile == "regions" or (self.settings.table_journal and self.settings.archive != "off")
 
     def _prepare_file(self) -> None:
         """Have its SQLite file append to a log instead of making and removing a journal for each write (ADR 0053)."""

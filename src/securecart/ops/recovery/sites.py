@@ -5,7 +5,7 @@ from __future__ import annotations
 from securecart.engines import Home
 from securecart.errors import RecoveryRefused
 from securecart.ops.recovery.model import Site
-from securecart.settings import Settings
+from securecart.settings import FIRST_REGIONS, Settings
 from securecart.stores.archive import open_archive
 
 __all__ = ["OFF", "site_of"]
@@ -22,4 +22,6 @@ def site_of(settings: Settings) -> Site:
             "or to nothing for a folder in the home, and start the shop again."
         )
     home = Home(settings.home_path)
-    return Site(home, settings, open_archive(settings.archive or str(home.path / FOLDER), settings.archive_key))
+    # a further region is a folder in the shop's home, and the shop has one archive
+    shop = home.path if settings.region in FIRST_REGIONS else home.path.parent
+    return Site(home, settings, open_archive(settings.archive or str(shop / FOLDER), settings.archive_key))

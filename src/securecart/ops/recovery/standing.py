@@ -81,7 +81,8 @@ async def serve(archiver: Archiver, backups: Backups, port: int, key: str) -> we
         return await _backup(backups, request)
 
     async def metrics(_: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        # the tables' journals count in the process's own registry
+        return web.Response(body=generate_latest(registry) + generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def healthz(_: web.Request) -> web.Response:
         ready = archiver.receiver.runs or not archiver.waited_for

@@ -18,7 +18,15 @@ from typing import Any, TypeVar
 import aiohttp
 from aiodynamo.client import Client, Table
 from aiodynamo.credentials import Credentials, Key, StaticCredentials
-from aiodynamo.errors import ItemNotFound, ResourceInUse, TableAlreadyExists, TransactionCanceled, TransactionConflict
+from aiodynamo.errors import (
+    ItemNotFound,
+    ResourceInUse,
+    TableAlreadyExists,
+    TransactionCanceled,
+    TransactionConflict,
+    UnknownError,
+    ValidationException,
+)
 from aiodynamo.http.aiohttp import AIOHTTP
 from aiodynamo.models import (
     BatchGetRequest,
@@ -37,6 +45,8 @@ from securecart.errors import StoreAway
 from securecart.grouping import Grouped
 from securecart.patience import DYNAMODB, DYNAMODB_LEFT_OUT, DYNAMODB_MANY, Breaker, repeat
 from securecart.stores.dynamodb.client import AWAY, CONNECTIONS_MAX, Once, PatientClient
+from securecart.stores.dynamodb.items import Table as WholeTable
+from securecart.stores.dynamodb.shape import STREAM
 from securecart.telemetry import log
 
 __all__ = ["DynamoDB", "LeftOut", "TableSpec", "connect"]
@@ -65,6 +75,11 @@ class TableSpec(Struct, frozen=True):
     keys: KeySchema
     expires: str = ""
     indexes: tuple[GlobalSecondaryIndex, ...] = ()
+
+    def in_full(self, prefix: str) -> WholeTable:
+        """The table as who carries or keeps it as a whole needs it."""
+        keys = (self.keys.hash_key, self.keys.range_key)
+        return WholeTable(prefix + self.name, tuple(key.name for key in keys if key), self.expires)
 
     @property
     def key(self) -> str:
@@ -167,11 +182,26 @@ class DynamoDB:
 
         await self.asking_again(write)
 
-    async def create_tables(self, specs: Iterable[TableSpec]) -> None:
-        """Create what is missing, with on-demand capacity and expiry; safe to repeat and to race."""
+    async def create_tables(self, specs: Iterable[TableSpec], *, streams: bool | None = None) -> None:
+        """Create what is missing, with on-demand capacity and expiry; safe to repeat and to race.
+
+        `streams` says whether the tables are to tell their changes, those that are there too; None leaves that as it is.
+        """
         for spec in specs:
             async with self.calls() as client:
                 await _create(client.table(self.name_of(spec)), spec)
+                if streams is not None:
+                    await self._stream(client, self.name_of(spec), wanted=streams)
+
+    async def _stream(self, client: Client, name: str, *, wanted: bool) -> None:
+        described = (await client.send_request(action="DescribeTable", payload={"TableName": name}))["Table"]
+        if described.get("StreamSpecification", {}).get("StreamEnabled", False) == wanted:
+            return
+        change = {"TableName": name, "StreamSpecification": STREAM if wanted else {"StreamEnabled": False}}
+        try:
+            await client.send_request(action="UpdateTable", payload=change)
+        except (ResourceInUse, UnknownError, ValidationException) as problem:  # another process is doing so, or it cannot
+            log.warning("a table's stream could not be switched", table=name, wanted=wanted, problem=repr(problem))
 
     async def close(self) -> None:
         """Close the connections."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from securecart.stores.dynamodb.wire import Refused, Region
 
-__all__ = ["STREAM", "create_like", "described", "expire_by", "pages", "wait_until_active"]
+__all__ = ["STREAM", "count", "create_like", "described", "expire_by", "pages", "wait_until_active"]
 
 READY_WITHIN_S = 30
 STREAM = {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
@@ -69,3 +69,14 @@ async def pages(region: Region, name: str, *, limit: int | None = None) -> Async
         if "LastEvaluatedKey" not in page:
             return
         start["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+
+async def count(region: Region, name: str) -> int:
+    """How many items there are, counted one by one."""
+    counted, start = 0, dict[str, Any]()
+    while True:
+        page: dict[str, Any] = await region.call("Scan", TableName=name, Select="COUNT", ConsistentRead=True, **start)
+        counted += int(page["Count"])
+        if "LastEvaluatedKey" not in page:
+            return counted
+        start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}

@@ -95,6 +95,10 @@ class Stream:
         at_end = not closed and len(records) < RECORDS_OF_AN_END
         return Batch(records, at_end=at_end, asked_at=asked_at)
 
+    async def is_one_line(self) -> bool:
+        """Whether its shards follow each other, as an engine of one machine has them; of several side by side one is read."""
+        return sum("EndingSequenceNumber" not in shard["SequenceNumberRange"] for shard in await self._shards()) <= 1
+
     async def _find(self) -> None:
         """An iterator for the place."""
         if not self.place.shard:
