@@ -12,6 +12,7 @@ from msgspec import Struct
 from rich.table import Table
 
 from securecart import settings
+from securecart.cli.backup_now import take
 from securecart.cli.engines import HomeOption, JsonOption
 from securecart.cli.progress import told
 from securecart.cli.prove import prove
@@ -28,7 +29,7 @@ from securecart.ops.recovery.verifying import Finding, Verified, VerifiedLog, ve
 from securecart.stores.archive import key_pair
 
 app = typer.Typer(
-    help="See what is in the archive, whether it is sound, what is due next; encrypt it.",
+    help="Take a backup, see what is in the archive, whether it is sound, what is due next; encrypt it.",
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
@@ -96,6 +97,7 @@ class Key(Struct, frozen=True):
     public: str
 
 
+app.command("now")(take)
 app.command("prove")(prove)
 
 

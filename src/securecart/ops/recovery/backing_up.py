@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-
-import msgspec
+from datetime import UTC, datetime
 
 from securecart.errors import SecureCartError
-from securecart.ops.recovery.archiving import GAPS, Archiver
+from securecart.ops.recovery.archiving import Archiver
 from securecart.ops.recovery.copying import Tell
-from securecart.ops.recovery.holdings import surplus, survey
-from securecart.ops.recovery.model import Base, Gap
+from securecart.ops.recovery.holdings import surplus, survey, whole_bases
+from securecart.ops.recovery.model import Base, Holdings
 from securecart.ops.recovery.nodes import NOT_READY
 from securecart.ops.recovery.proofs import is_proving
-from securecart.ops.recovery.taking import BASES, Kind, Taker, Wanted
-from securecart.settings import Settings
+from securecart.ops.recovery.schedule import Due, due
+from securecart.ops.recovery.taking import Taker, Wanted
 from securecart.telemetry import log
 
-__all__ = ["TROUBLE", "Backups", "due"]
+__all__ = ["TROUBLE", "Backups"]
 
 LOOK_EVERY_S = 2.0
 # The first base of all is taken when the first log has been in the archive for so long: a shop that just starts has other work.
@@ -33,20 +30,20 @@ class Backups:
     """The bases of one archive; `doing` says what is being done at the moment."""
 
     def __init__(self, archiver: Archiver) -> None:
-        self.bases: tuple[Base, ...] | None = None
+        self.bases: tuple[Base, ...] = ()
         self.doing = self.problem = ""
         self.failures = 0
         self._archiver = archiver
         self._site = archiver.site
         self._taker = Taker(archiver.site, archiver.arrived)
-        self._gap_at: datetime | None = None
+        self._due: Due | None = None
         self._pause_s = 0.0
         self._not_before = 0.0
 
     @property
     def newest(self) -> Base | None:
         """The newest base, None while there is none or the archive was not looked at."""
-        return max(self.bases or (), key=lambda base: base.ended_at, default=None)
+        return max(self.bases, key=lambda base: base.ended_at, default=None)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Take what is due until `stopping` is set; one that is under way is given up then."""
@@ -58,10 +55,10 @@ class Backups:
 
     async def now(self, *, full: bool, tell: Tell) -> Base:
         """Take one at once, after the one that is under way; raises what keeps it from being taken."""
-        await self._look()
-        newest = self.newest
-        wanted = Wanted("full", hurry=True) if full or newest is None else Wanted("incremental", newest, hurry=True)
-        return await self._take(wanted, tell)
+        holdings = await self._look()
+        usable = [base for base in holdings.bases if base.label in whole_bases(holdings)]
+        parent = None if full else max(usable, key=lambda base: base.ended_at, default=None)
+        return await self._take(Wanted("full" if parent is None else "incremental", parent, hurry=True), tell)
 
     async def _turns(self) -> None:
         while True:
@@ -79,14 +76,18 @@ class Backups:
 
     async def _turn(self) -> None:
         if self._archiver.lost_log.is_set():
-            self.bases = None
             self._archiver.lost_log.clear()
-        if self.bases is None:
+            self._due = None
+        if self._due is None:
             await self._look()
-        kind = due(self.bases or (), self._gap_at, datetime.now(UTC), self._site.settings)
-        if kind is not None and not await asyncio.to_thread(is_proving, self._site.home):  # one heavy work at a time
-            log.info("a base backup is due", kind=kind)
-            await self._take(Wanted(kind, self.newest, hurry=not self.bases), lambda _: None)
+        wanted = self._due
+        if wanted is None or wanted.kind is None or not wanted.is_now(datetime.now(UTC)):
+            return
+        if await asyncio.to_thread(is_proving, self._site.home):  # one heavy work at a time
+            return
+        log.info("a base backup is due", kind=wanted.kind, why=wanted.why)
+        parent = next((base for base in self.bases if base.label == wanted.parent), None)
+        await self._take(Wanted(wanted.kind, parent, hurry=not self.bases), lambda _: None)
 
     def _has_begun(self) -> bool:
         began = self._archiver.health.first_beat_at
@@ -101,7 +102,6 @@ class Backups:
             base = await self._taker.take(wanted, told)
         finally:
             self.doing = ""
-        self.bases = (*(self.bases or ()), base)
         log.info("a base backup is in the archive", label=base.label, bytes=base.archive_bytes, seconds=base.seconds)
         try:
             await self._let_go()
@@ -111,42 +111,27 @@ class Backups:
 
     async def _let_go(self) -> None:
         """Remove what nobody wants to go back to any more."""
-        holdings = await asyncio.to_thread(survey, self._site.archive)
+        self._due = None
+        holdings = await self._look()
         kept = self._site.settings
         names = surplus(holdings, datetime.now(UTC), days=kept.backup_days, fulls=kept.backup_fulls)
         if names:
             await asyncio.to_thread(self._site.archive.remove, names)
-            self.bases = None
+            await self._look()
             log.info("what is not needed any more is removed from the archive", objects=len(names))
 
-    async def _look(self) -> None:
-        bases, gaps = await asyncio.to_thread(self._read)
-        self.bases = bases
-        self._gap_at = max((gap.until for gap in gaps if gap.until is not None), default=None)
-        self._archiver.health.gaps = len(gaps)
-
-    def _read(self) -> tuple[tuple[Base, ...], tuple[Gap, ...]]:
-        archive = self._site.archive
-        abouts = [name for name, _ in archive.names(f"{BASES}/") if name.endswith("/about")]
-        bases = tuple(msgspec.json.decode(archive.read(name), type=Base) for name in abouts)
-        gaps = [name for name, _ in archive.names(f"{GAPS}/")]
-        return bases, tuple(msgspec.json.decode(archive.read(name), type=Gap) for name in gaps)
+    async def _look(self) -> Holdings:
+        """What the archive holds, and what is due by that; until then nobody looks again."""
+        holdings = await asyncio.to_thread(survey, self._site.archive)
+        self.bases = holdings.bases
+        self._due = due(holdings, self._site.settings, datetime.now(UTC))
+        self._archiver.health.gaps = len(holdings.gaps)
+        return holdings
 
     def _failed(self, problem: Exception) -> None:
         self.failures += 1
-        self.bases = None
+        self._due = None
         self.problem = str(problem)
         self._pause_s = min(AGAIN_AFTER_MAX_S, self._pause_s * 2 or AGAIN_AFTER_S)
         self._not_before = time.monotonic() + self._pause_s
         log.warning("no base backup could be taken", problem=str(problem), again_in_s=self._pause_s)
-
-
-def due(bases: Sequence[Base], gap_at: datetime | None, now: datetime, settings: Settings) -> Kind | None:
-    """Which base is to be taken now; after a gap in the log a full one, without waiting."""
-    newest = max(bases, key=lambda base: base.ended_at, default=None)
-    full = max((base.started_at for base in bases if base.kind == "full"), default=None)
-    if newest is None or full is None or (gap_at is not None and gap_at > full):
-        return "full"
-    if full < now - timedelta(days=settings.backup_full_days):
-        return "full"
-    return "incremental" if newest.started_at < now - timedelta(hours=settings.backup_hours) else None

@@ -113,7 +113,7 @@ async def _listen(child: asyncio.subprocess.Process, folder: Path, tell: Tell) -
         for line in said.decode(errors="replace").replace("\r", "\n").splitlines():
             if (match := PROGRESS.match(line)) is not None:
                 done, whole = (int(match[name]) * KILOBYTE / MB for name in ("done", "whole"))
-                tell(f"{done:,.0f} of {whole:,.0f} MB are copied")
+                tell(f"Copying the database's files: {done:,.0f} of {whole:,.0f} MB")
             elif line.strip() and not line.startswith("NOTICE"):
                 words = f"{words} {line.strip()}".strip()
         if shutil.disk_usage(folder.parent).free < SPARE_BYTES:

@@ -141,7 +141,7 @@ def standing_of(archiver: Archiver, backups: Backups) -> Standing:
         gaps=health.gaps,
         failures=health.failures,
         problem=health.problem or backups.problem,
-        bases=len(backups.bases or ()),
+        bases=len(backups.bases),
         newest_base=newest.label if newest is not None else "",
         newest_base_age_seconds=None if newest is None else round(time.time() - newest.ended_at.timestamp(), 1),
         base_failures=backups.failures,

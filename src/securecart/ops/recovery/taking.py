@@ -161,7 +161,7 @@ class Taker:
         loop = asyncio.get_running_loop()
 
         def so_far(size: int) -> None:
-            loop.call_soon_threadsafe(tell, f"{size / MB:,.0f} MB are in the archive")
+            loop.call_soon_threadsafe(tell, f"Putting it into the archive: {size / MB:,.0f} MB so far")
 
         data = f"{BASES}/{label}/data"
         archive_bytes = await self._in_thread(partial(put_folder, archive, data, self._staging / "copy", so_far, self._given_up))

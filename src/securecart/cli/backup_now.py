@@ -1,0 +1,77 @@
+"""`securecart backup now`: the running archiver is asked for a base backup, and what it says is passed on."""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from typing import Annotated
+
+import aiohttp
+import msgspec
+import typer
+
+from securecart import settings
+from securecart.cli.engines import HomeOption, JsonOption
+from securecart.cli.progress import told
+from securecart.cli.screen import out
+from securecart.engines import Home
+from securecart.errors import RecoveryRefused
+from securecart.ops.recovery.model import Base
+from securecart.ops.recovery.restoring import Tell
+from securecart.ops.recovery.sites import OFF
+from securecart.ops.recovery.standing import KEY, Said
+from securecart.settings import Settings
+
+__all__ = ["take"]
+
+# While it is copied or packed it says something every second or so; a checkpoint and the log it waits for take longer.
+SILENT_S = 180.0
+MB = 1_000_000
+
+
+def take(
+    full: Annotated[bool, typer.Option("--full", help="All of the database, not only what changed since the last one.")] = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take a base backup at once, beside those of the timetable; returns when it is verified and in the archive.
+
+    The running shop's archiver takes it, [bold]incremental[/bold] where it has one to stand on. You need none to be able to go
+    back: the log is archived all the time. It makes going back quicker, because less log is replayed.
+    """
+    loaded = settings.load(home)
+    with told() as tell:
+        base = asyncio.run(_ask(loaded, tell, full=full))
+    if as_json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(base)).decode())
+        return
+    size = f"{base.archive_bytes / MB:,.1f} MB for a database of {base.database_bytes / MB:,.1f} MB"
+    on = f" on {base.parent}" if base.parent else ""
+    out.print(f"{base.label}{on}  {size}  from {base.source}  {base.seconds:.1f} s", soft_wrap=True, markup=False)
+
+
+async def _ask(loaded: Settings, tell: Tell, *, full: bool) -> Base:
+    if loaded.archive == OFF:
+        raise RecoveryRefused(problem="No archiver runs, because SECURECART_ARCHIVE is off. Set it, and start the shop again.")
+    key = Home(loaded.home_path).settings().get("internal_secret", "")
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=SILENT_S, sock_read=SILENT_S)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.post(f"{loaded.archiver_url}/backup", params={"full": ""} if full else {}, headers={KEY: key}) as answer,
+        ):
+            if answer.status != HTTPStatus.OK:
+                raise RecoveryRefused(problem=f"The archiver at {loaded.archiver_url} does not take this home's key.")
+            async for line in answer.content:
+                said = msgspec.json.decode(line, type=Said)
+                if said.base is not None:
+                    return said.base
+                if said.error:
+                    raise RecoveryRefused(problem=said.error)
+                tell(said.text)
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        raise RecoveryRefused(
+            problem=f"No archiver answers for {loaded.home_path}; it runs with the shop. Start it with `securecart up`, or look "
+            "at `securecart status` and the home's logs/archiver.log."
+        ) from error
+    raise RecoveryRefused(problem="The archiver ended before the backup was taken; its log, logs/archiver.log, says why.")
