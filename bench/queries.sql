@@ -21,3 +21,7 @@ WHERE userid = current_user::regrole AND dbid = (SELECT oid FROM pg_database WHE
 -- name: shoppers_with_orders
 -- The $1 shoppers with the newest orders.
 SELECT shopper_id FROM orders GROUP BY shopper_id ORDER BY max(id) DESC LIMIT $1;
+
+-- name: sizes
+-- Bytes of the database, and of all log that its server has written since it was made.
+SELECT pg_database_size(current_database()) AS database, (pg_current_wal_lsn() - '0/1000000'::pg_lsn)::bigint AS log;

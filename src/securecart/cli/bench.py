@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import sys
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -120,6 +121,22 @@ def million(
 
 
 @app.command()
+def backup(
+    as_json: Json = False,
+    orders: Annotated[int, typer.Option("--orders", min=100, help="Orders that the shop is filled with.")] = 200_000,
+    seconds: Annotated[float, typer.Option("--seconds", min=0.5, help="Seconds to measure checkouts in each round.")] = 6.0,
+    connections: Annotated[int, typer.Option("--connections", min=1, help="Shoppers at once.")] = 64,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds; each measures with and without in turn.")] = 2,
+    kills: Annotated[int, typer.Option("--kills", min=1, help="How often the database is killed under load.")] = 5,
+    seed: Seed = 1,
+    keep: Keep = False,
+) -> None:
+    """What backups cost and are worth: checkouts beside one, size, loss, seconds back. On a shop of its own; it takes a while."""
+    given = {"orders": orders, "seconds": seconds, "connections": connections, "rounds": rounds, "kills": kills, "seed": seed}
+    _finish("backup", lambda bench: bench.run(bench.Options(**given)), as_json, keep)
+
+
+@app.command()
 def record() -> None:
     """Write the tables of docs/benchmarks.md anew from the results kept in docs/benchmarks/."""
     for name in _from_checkout("report").record():
@@ -127,10 +144,21 @@ def record() -> None:
 
 
 def _run(name: str, home: str | None, as_json: bool, keep: bool, **options: Any) -> Any:
-    harness, report, bench = (_from_checkout(module) for module in ("harness", "report", name))
-    chosen = getattr(bench, "Options", harness.Options)(**options)
+    """Measure the shop that runs from `home`."""
+    harness = _from_checkout("harness")
+
+    def measure(bench: Any) -> Coroutine[Any, Any, Any]:
+        chosen = getattr(bench, "Options", harness.Options)(**options)
+        return bench.run(harness.running_shop(home), chosen)  # type: ignore[no-any-return]
+
+    return _finish(name, measure, as_json, keep)
+
+
+def _finish(name: str, measure: Callable[[Any], Coroutine[Any, Any, Any]], as_json: bool, keep: bool) -> Any:
+    """Measure, keep and print the result."""
+    report, bench = (_from_checkout(module) for module in ("report", name))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        result = runner.run(bench.run(harness.running_shop(home), chosen))
+        result = runner.run(measure(bench))
     if keep:
         report.keep(result)
         report.record()
