@@ -155,7 +155,8 @@ async def _buy(scene: Scene, name: str) -> None:
 async def _die(scene: Scene, *, waits: bool) -> None:
     """Kill the database under load, and see what the archive has."""
     scene.options.say("killing the database" + (", with the archiver waited for" if waits else ""))
-    deaths = await survival.losses(scene.shop, scene.options, [one.sku for one in scene.goods], scene.options.kills)
+    skus = [one.sku for one in scene.goods]
+    deaths = await survival.losses(scene.shop, scene.options, skus, scene.options.kills, waits=waits)
     (scene.seen.deaths_waited_for if waits else scene.seen.deaths).extend(deaths)
 
 
@@ -195,9 +196,11 @@ async def _weigh(scene: Scene) -> None:
     site, figures = site_of(scene.shop.settings), scene.seen.figures
     connection = await asyncpg.connect(scene.shop.settings.postgres_owner_url)
     try:
-        database, log = await connection.fetchrow(SQL["sizes"])
+        sizes = await connection.fetchrow(SQL["sizes"])
     finally:
         await connection.close()
+    assert sizes is not None, "it has one row"
+    database, log = sizes
     holdings = await asyncio.to_thread(survey, site.archive)
     figures["database_mb"], figures["log_mb"] = round(database / MIB, 1), round(log / MIB, 1)
     figures["archive_mb"] = round(holdings.bytes / MIB, 1)

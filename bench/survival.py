@@ -2,6 +2,9 @@
 
 In the moment of each death the archive is copied as it is (its files are linked, which takes milliseconds). What is
 restored from that copy is held against everything that shoppers had been told of by then.
+
+Where commits wait for the archiver, they wait until it has their log on its own disk. It is copied then once it has put that
+into the archive, with the database dead all the while; and all log that is there is replayed.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import random
 import secrets
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
 
@@ -27,15 +31,16 @@ from securecart.drills.kills import kill_one, wait_until_well
 from securecart.engines import Home
 from securecart.ops.recovery.going_back import held_at
 from securecart.ops.recovery.holdings import survey
-from securecart.ops.recovery.model import Moment, Site
+from securecart.ops.recovery.model import Beat, Moment, Site
 from securecart.ops.recovery.sites import site_of
-from securecart.stores.archive import open_archive
+from securecart.stores.archive import Archive, open_archive
 from securecart.values import Line
 
 __all__ = ["Loss", "losses", "lost"]
 
 BUYERS = 16
 BUY_S = 3.0
+SHIPPED_WITHIN_S = 2.0
 
 
 class Loss(Struct, frozen=True):
@@ -61,14 +66,14 @@ class Placed(Struct, frozen=True):
     status: str
 
 
-async def losses(shop: RunningShop, options: Options, skus: Sequence[str], kills: int) -> list[Loss]:
-    """Kill the database so many times; the shop is well again afterwards."""
+async def losses(shop: RunningShop, options: Options, skus: Sequence[str], kills: int, *, waits: bool) -> list[Loss]:
+    """Kill the database so many times; the shop is well again afterwards. `waits`: commits wait for the archiver."""
     home, found = Home(shop.settings.home_path), list[Loss]()
     tokens = home.path / "bench-sessions.txt"
     async with connect(shop.url, shop.settings.internal_key, tokens=tokens, connections=BUYERS) as client:
         for number in range(1, kills + 1):
             await wait_until_well(home)
-            loss = await _one(shop, client, home, skus, random.Random(options.seed + number))
+            loss = await _one(shop, client, home, skus, random.Random(options.seed + number), waits=waits)
             found.append(loss)
             options.say(
                 f"death {number} of {kills}: {loss.lost} of {loss.told:,} orders told are not in the archive "
@@ -83,27 +88,41 @@ def lost(told: Sequence[Heard], there: set[str]) -> tuple[int, float]:
     return len(missing), max(one.at for one in told) - min(missing) if missing else 0.0
 
 
-async def _one(shop: RunningShop, client: Client, home: Home, skus: Sequence[str], dice: random.Random) -> Loss:
+async def _one(
+    shop: RunningShop, client: Client, home: Home, skus: Sequence[str], dice: random.Random, *, waits: bool
+) -> Loss:
     heard: list[Heard] = []
+    copy, site = home.path / "archive-at-death", site_of(shop.settings)
     buying = [asyncio.create_task(_buy_on(client, FIRST_HOUSEHOLD + number, skus, dice, heard)) for number in range(BUYERS)]
     try:
         await asyncio.sleep(BUY_S + dice.random())
+        if waits:
+            home.hold("postgres")
         kill_one(home, "postgres", dice, session=False)
-        site = site_of(shop.settings)
-        copy = home.path / "archive-at-death"
+        if waits:
+            await asyncio.sleep(SHIPPED_WITHIN_S)
         await asyncio.to_thread(_link, Path(site.archive.where), copy)
         told = list(heard)
     finally:
+        home.release("postgres")
         for task in buying:
             task.cancel()
         await asyncio.gather(*buying, return_exceptions=True)
     if not told:
         raise BenchFailed(problem="nobody bought anything before the database was killed.")
     began = time.perf_counter()
-    there = await _numbers_in(Site(site.home, site.settings, open_archive(str(copy), shop.settings.archive_key)))
-    count, seconds = lost(told, there)
+    copied = Site(site.home, site.settings, open_archive(str(copy), shop.settings.archive_key))
+    if waits:
+        await asyncio.to_thread(_tell_of_all_log, copied.archive)
+    count, seconds = lost(told, await _numbers_in(copied))
     await asyncio.to_thread(_remove, copy)
     return Loss(len(told), count, round(seconds, 3), round(time.perf_counter() - began, 2))
+
+
+def _tell_of_all_log(archive: Archive) -> None:
+    """Have the newest moment be the end of the log: a dead database tells no time for it, and nothing came later."""
+    newest = max(survey(archive).pieces, key=lambda piece: (piece.timeline, piece.end))
+    archive.put("beat", msgspec.json.encode(Beat(datetime.now(UTC), newest.timeline, newest.end)))
 
 
 async def _numbers_in(site: Site) -> set[str]:
