@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from securecart.errors import ArchiveLocked, RecoveryRefused
@@ -179,6 +179,7 @@ def lives(story: Story) -> dict[int, tuple[int, int]]:
 
 
 @settings(max_examples=120, deadline=None)
+@example(Story().tell([("base", 0), ("run", 30), ("go_back", 20), ("lose", 5), ("run", 9)]))  # the branch left has that log
 @given(STORIES)
 def test_a_moment_is_reached_exactly_when_a_base_and_its_log_lead_there(story: Story) -> None:
     holdings = story.holdings()
@@ -194,6 +195,7 @@ def test_a_moment_is_reached_exactly_when_a_base_and_its_log_lead_there(story: S
 
 
 @settings(max_examples=80, deadline=None)
+@example(Story().tell([("base", 0), ("run", 30), ("base", 0), ("run", 30), ("base", 0), ("run", 30)]), 50, 1)
 @given(STORIES, st.integers(0, 150), st.integers(1, 3))
 def test_what_goes_is_needed_for_nothing(story: Story, seconds: int, fulls: int) -> None:
     holdings, days = story.holdings(), seconds / 86_400
