@@ -105,11 +105,12 @@ def test_whatever_is_damaged_or_missing_is_named(backups: Backups, tmp_path: Pat
     shutil.copytree(backups.archive, tmp_path / "copy")
     archive, full, incremental = open_archive(str(tmp_path / "copy")), backups.full.label, backups.incremental.label
     whole = [(name, size) for name, size in archive.names("wal/") if "." not in name.rpartition("/")[2]]
-    flipped, removed = whole[-2][0], whole[-1][0]
+    part, flipped, removed = (name for name, _ in whole[-3:])
     content = bytearray((tmp_path / "copy" / flipped).read_bytes())
     content[len(content) // 2] ^= 1
     (tmp_path / "copy" / flipped).write_bytes(content)
     archive.remove([removed])
+    archive.put(part, b"shorter than its name says")
     archive.put(f"base/{full}/data", with_other_bytes(archive.read(f"base/{full}/data"), "global/pg_control"))
     archive.remove([f"base/{incremental}/manifest"])
 
@@ -121,9 +122,10 @@ def test_whatever_is_damaged_or_missing_is_named(backups: Backups, tmp_path: Pat
     assert "pg_control" in first["findings"][0]["what"]
     assert [finding["name"] for finding in second["findings"]] == [f"base/{full}/data", f"base/{incremental}/manifest"]
     assert "There is no" in second["findings"][1]["what"]
-    missing, damaged = report["log"]["findings"]
+    missing, short, damaged = report["log"]["findings"]
     assert missing["name"].startswith("log from ")
     assert (damaged["name"], "damaged" in damaged["what"]) == (flipped, True)
+    assert (short["name"], short["what"][:21]) == (part, "it holds 26 bytes and")
     assert [one["verified_at"] for one in report["backups"]] == [None, None]
 
     seen = told(run(backups, "list", "--json", archive=tmp_path / "copy"))
