@@ -50,6 +50,10 @@ async def past(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Past]:
         yield Past(server, filled, changed, deleted, xid)
 
 
+def left_by(past: Past) -> list[str]:
+    return sorted(path.name for path in (past.server.home.path / "data" / "aside").iterdir())
+
+
 async def seen(held: Held) -> tuple[int, int]:
     """How many things there are, and how many of them were changed."""
     connection = await held.connect()
@@ -80,8 +84,23 @@ async def test_a_server_goes_from_moment_to_moment_and_then_takes_writes(past: P
         connection = await held.connect()
         assert await connection.execute("DELETE FROM thing") == "DELETE 10000"
         await connection.close()
-    left = [path.name for path in (past.server.home.path / "data" / "aside").iterdir()]
-    assert left == ["1.lock"]
+    assert left_by(past) == ["1.lock"]
+
+
+async def test_a_server_goes_on_to_what_came_later_than_itself(past: Past) -> None:
+    async with held_at(past.server.site, Moment(at=past.deleted)) as held:
+        assert await seen(held) == (10_000, 100)
+        connection = await past.server.connect()
+        await connection.execute("CREATE TABLE later (number int)")
+        for number in range(3):
+            await connection.execute("INSERT INTO later VALUES ($1)", number)
+            inserted = await past.server.ship()
+            await held.go_on_to(Moment(at=inserted))
+            aside = await held.connect()
+            assert await aside.fetchval("SELECT max(number) FROM later") == number
+            await aside.close()
+        await connection.execute("DROP TABLE later")
+        await connection.close()
 
 
 async def test_two_servers_aside_at_once(past: Past) -> None:

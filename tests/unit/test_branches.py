@@ -8,8 +8,8 @@ import pytest
 
 from securecart.errors import RecoveryRefused
 from securecart.ops.recovery.branches import Leg, branch_at, legs_of
+from securecart.ops.recovery.log_plan import Segment, enough_for, log_plan
 from securecart.ops.recovery.model import SEGMENT_BYTES, Base, Fork, Holdings, Moment, Piece, segment_name
-from securecart.ops.recovery.restoring import Segment, enough_for, log_plan
 
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
 

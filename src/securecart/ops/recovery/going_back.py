@@ -11,7 +11,7 @@ import fcntl
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import IO
 
@@ -20,18 +20,14 @@ import asyncpg
 from securecart.engines.postgres_files import clear_the_way
 from securecart.engines.postgres_roles import DATABASE
 from securecart.errors import RecoveryRefused
-from securecart.ops.recovery.holdings import survey
-from securecart.ops.recovery.model import Holdings, Moment, Site
-from securecart.ops.recovery.restoring import Restored, Tell, log_of, restore
+from securecart.ops.recovery.model import Moment, Site
+from securecart.ops.recovery.restoring import Restored, Tell, log_of, newest_survey, restore
 from securecart.ops.recovery.scratch import Reached, ScratchServer, given_of
 from securecart.ops.recovery.waldump import Log
 
 __all__ = ["Held", "held_at", "held_on", "newest_survey"]
 
 ASIDE = "aside"
-# A moment that has only just passed is in the archive a little later.
-ARCHIVED_WITHIN_S = 10.0
-LOOK_AGAIN_S = 0.25
 
 
 def silent(_: str) -> None:
@@ -41,14 +37,18 @@ def silent(_: str) -> None:
 class Held:
     """A server aside that shows the database as it was at `moment`. Read only, until it is promoted."""
 
-    def __init__(self, site: Site, restored: Restored, server: ScratchServer, moment: Moment, tell: Tell) -> None:
+    def __init__(self, site: Site, server: ScratchServer, moment: Moment, tell: Tell) -> None:
         self.site = site
-        self.restored = restored
         self.moment = moment
         self.reached = Reached(0, None, at_end=False)
         self._server = server
         self._tell = tell
         self._promoted = False
+
+    @property
+    def restored(self) -> Restored:
+        """What the server stands on."""
+        return self._server.restored
 
     @property
     def folder(self) -> Path:
@@ -131,26 +131,12 @@ async def held_on(
 ) -> AsyncIterator[Held]:
     """The same on a folder that was restored before; it is kept."""
     server = ScratchServer(site, restored, number=number, durable=durable)
-    held = Held(site, restored, server, moment, tell)
+    held = Held(site, server, moment, tell)
     try:
         held.reached = await server.hold_at(moment, tell)
         yield held
     finally:
         await server.end()
-
-
-async def newest_survey(site: Site, moment: Moment) -> Holdings:
-    """What the archive holds; a moment that has only just passed is waited for, as long as the archive still grows."""
-    waited = 0.0
-    while True:
-        holdings = await asyncio.to_thread(survey, site.archive)
-        if moment.at is None or holdings.beat is None or holdings.beat.at >= moment.at:
-            return holdings
-        fresh = datetime.now(UTC) - holdings.beat.at < timedelta(seconds=ARCHIVED_WITHIN_S)
-        if not fresh or waited >= ARCHIVED_WITHIN_S:
-            return holdings
-        waited += LOOK_AGAIN_S
-        await asyncio.sleep(LOOK_AGAIN_S)
 
 
 def _take_place(site: Site) -> tuple[Path, IO[bytes]]:

@@ -87,7 +87,7 @@ class Counting:
                 counts[INSERTED] += int(rows[1])
             else:
                 counts[KINDS[what]] += 1
-        for xid, lsn, how, prepared, at, rest in END.findall(lines):
+        for xid, lsn, _, how, prepared, at, rest in END.findall(lines):
             if not prepared:
                 self._end(xid, lsn_of(lsn.decode()), how == b"COMMIT", at, rest)
 

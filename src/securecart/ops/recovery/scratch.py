@@ -29,7 +29,7 @@ from securecart.engines.process import Engine, stop_process
 from securecart.errors import RecoveryRefused
 from securecart.ops.recovery.model import SEGMENT_BYTES, Moment, Site, lsn_of
 from securecart.ops.recovery.programs import mortal, run_program
-from securecart.ops.recovery.restoring import Restored, Tell
+from securecart.ops.recovery.restoring import Restored, Tell, lay_out_more, newest_survey
 from securecart.ops.recovery.waldump import Log, Place
 
 __all__ = ["Reached", "ScratchServer"]
@@ -98,13 +98,21 @@ class ScratchServer(Engine):
     def __init__(self, site: Site, restored: Restored, *, number: int, durable: bool = False) -> None:
         super().__init__(site.home, site.settings, number=number)
         self.restored = restored
-        self.wal = Log(site, restored)
+        self._site = site
         self._durable = durable
         self._sockets = Path()
         self._given = given_of(restored.folder)
 
+    @property
+    def wal(self) -> Log:
+        """The log as far as it is here."""
+        return Log(self._site, self.restored)
+
     async def hold_at(self, moment: Moment, tell: Tell, *, since: int = 0) -> Reached:
         """Replay up to the moment and wait there; `RecoveryRefused` when the log from `since` on does not lead to it."""
+        if moment.at is not None and moment.at > self.restored.until:
+            holdings = await newest_survey(self._site, moment)
+            self.restored = await lay_out_more(self._site, holdings, self.restored, moment, tell)
         place = await self.wal.place_of(moment, since=since, tell=tell)
         if place.lsn < self.restored.bases[-1].stop_lsn:
             raise RecoveryRefused(

@@ -29,12 +29,11 @@ TELL_EVERY_BYTES = 64 * 1024 * 1024
 BEFORE = timedelta(seconds=5)
 # records that are looked through for the time of the first commit in a segment
 ENDS_TRIED = "64"
-# between the end of a record and the next one at most the head of a page
-HEADER_BYTES = 64
 MB = 1_000_000
 
-# The end of a transaction: number, place, how, the number where it had been prepared, when, and what else is told.
-END = re.compile(rb"tx: +(\d+), lsn: ([^,]+), prev \S+ desc: (COMMIT|ABORT)(?:_PREPARED (\d+):)? (\S+ \S+) UTC([^\n]*)")
+# The end of a transaction: number, place, that of the record before, how, the number where it had been prepared, when, and
+# what else is told.
+END = re.compile(rb"tx: +(\d+), lsn: ([^,]+), prev ([^,]+), desc: (COMMIT|ABORT)(?:_PREPARED (\d+):)? (\S+ \S+) UTC([^\n]*)")
 LSN = b", lsn: "
 PLACE = re.compile(r", lsn: ([0-9A-F]+/[0-9A-F]+), prev")
 BROKEN = re.compile(r"(?:error in WAL record at|find a valid record after) ([0-9A-F]+/[0-9A-F]+)")
@@ -51,7 +50,7 @@ class Listener(Protocol):
 
 
 class Place(Struct, frozen=True):
-    """Where in the log a moment is: what stands before `lsn` had happened, and the record at `last` is there for certain.
+    """Where in the log a moment is: what stands before `lsn` had happened, of which the record at `last` is the last.
 
     `at_end`: the log holds nothing later.
     """
@@ -81,7 +80,7 @@ class Log:
             places = PLACE.findall(following)
             return Place(lsn_of(places[1]), looking.found) if len(places) > 1 else await self._end()
         if looking.found:
-            return Place(looking.found, looking.found - HEADER_BYTES)
+            return Place(looking.found, looking.before)
         if moment.xid is not None:
             raise RecoveryRefused(
                 problem=f"Transaction {moment.xid} neither commits nor aborts in the log from the backup "
@@ -146,7 +145,7 @@ class Log:
 def time_in(told: bytes) -> datetime | None:
     """When the first transaction ended of which pg_waldump tells; None when none did."""
     end = END.search(told)
-    return datetime.fromisoformat(end[5].decode()).replace(tzinfo=UTC) if end is not None else None
+    return datetime.fromisoformat(end[6].decode()).replace(tzinfo=UTC) if end is not None else None
 
 
 class _Looking:
@@ -155,16 +154,16 @@ class _Looking:
     def __init__(self, moment: Moment) -> None:
         self.done = False
         self.lsn = 0
-        self.found = 0
+        self.found = self.before = 0
         # as the log writes it, so that times are compared as they are told
         self._after = None if moment.at is None else f"{moment.at.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}".encode()
         self._xid = None if moment.xid is None else str(moment.xid % 2**32).encode()
 
     def take(self, lines: bytes) -> None:
-        for xid, lsn, _, prepared, at, _ in END.findall(lines):
+        for xid, lsn, before, _, prepared, at, _ in END.findall(lines):
             self.lsn = lsn_of(lsn.decode())
             if (prepared or xid) == self._xid or (self._after is not None and at > self._after):
-                self.found, self.done = self.lsn, True
+                self.found, self.before, self.done = self.lsn, lsn_of(before.decode()), True
                 return
 
 
@@ -190,7 +189,7 @@ def _linked(restored: Restored) -> Path:
     for one in restored.segments:
         linked = folder / segment_name(restored.timeline, one.start)
         if not linked.exists():
-            linked.hardlink_to(restored.log / one.name)
+            linked.symlink_to(restored.log / one.name)
     return folder
 
 
