@@ -8,6 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from securecart import carts
+from securecart.app import Shop
+from securecart.engines.dynamodb import FILE, shorten_log
+from securecart.values import Line
+
 
 @pytest.mark.usefixtures("engines")
 async def test_the_engines_file_keeps_a_write_ahead_log(shop_home: Path) -> None:
@@ -16,3 +21,15 @@ async def test_the_engines_file_keeps_a_write_ahead_log(shop_home: Path) -> None
         assert file.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         tables = {name for (name,) in file.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     assert {"securecart-sessions", "securecart-carts"} <= tables
+
+
+async def test_the_engines_log_is_brought_into_the_file_while_it_works(shop: Shop, shop_home: Path) -> None:
+    path = shop_home / "data" / "dynamodb" / FILE
+    for number in range(50):
+        await carts.add(shop.dynamodb, f"log-{number}", Line("A", 1), days=1)
+    before = path.stat().st_mtime_ns
+    shorten_log(path)
+    assert path.stat().st_mtime_ns == before  # it is short enough
+    shorten_log(path, above=0)
+    assert path.stat().st_mtime_ns > before
+    assert [len((await carts.load(shop.dynamodb, f"log-{number}")).lines) for number in range(50)] == [1] * 50

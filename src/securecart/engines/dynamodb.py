@@ -17,7 +17,7 @@ from securecart import downloads
 from securecart.engines.process import Engine, http_status, version_of
 from securecart.errors import EngineFailed
 
-__all__ = ["DynamoDB"]
+__all__ = ["DynamoDB", "shorten_log"]
 
 OLDEST_JAVA = 17
 # The file that -sharedDb makes; its journal mode is kept in it.
@@ -29,6 +29,9 @@ LAUNCHER = Path(__file__).with_name("Loopback.class")
 # Some builds answer an unsigned request with 400, the service itself with a friendly 200.
 WELL = (200, 400)
 PREPARED_WITHIN_S = 10
+# The engine appends to its log and never brings it into the file: that is for somebody else to do, now and then.
+LOG_LOOKED_AT_EVERY_S = 10.0
+LOG_BYTES = 16 * 1024 * 1024
 # Streams (ADR 0068). It finds a stream's records by reading all there are: with these three indexes it does not, and with
 # others, such as (ShardID, SequenceNumber), a question at the end of a stream costs as much as without any. The minute is all
 # that a record tells of its time; the trigger puts the millisecond, which the row has, before the record's name.
@@ -54,6 +57,7 @@ class DynamoDB(Engine):
 
     name = "dynamodb"
     url_setting = "dynamodb_url"
+    _tending: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Start the engine on its file in the home folder."""
@@ -96,6 +100,22 @@ class DynamoDB(Engine):
         await super().wait_until_ready()
         if self._has_streams:
             await asyncio.to_thread(self._prepare_new_file)
+        if self._tending is None:
+            self._tending = asyncio.create_task(self._tend())
+
+    async def stop(self) -> None:
+        """End the process; nobody looks at its log any more."""
+        if self._tending is not None:
+            self._tending.cancel()
+            await asyncio.gather(self._tending, return_exceptions=True)
+            self._tending = None
+        await super().stop()
+
+    async def _tend(self) -> None:
+        while True:
+            await asyncio.sleep(LOG_LOOKED_AT_EVERY_S)
+            with contextlib.suppress(sqlite3.Error, OSError):  # busy, or just started anew: the next look follows
+                await asyncio.to_thread(shorten_log, self.home.data(self.name) / FILE)
 
     @property
     def _has_streams(self) -> bool:
@@ -125,6 +145,17 @@ class DynamoDB(Engine):
             why = f"{self.settings.java_bin} is Java {version or 'of an unknown version'}, and {OLDEST_JAVA} or newer is needed"
             raise EngineFailed(engine=self.name, why=why, log=str(self.log))
         return self.settings.java_bin
+
+
+def shorten_log(file: Path, *, above: int = LOG_BYTES) -> None:
+    """Bring the file's log into it when it is longer than this, so that the engine writes it from its beginning again.
+
+    Nobody waits for it: what the engine reads or writes at this moment stays in the log until the next time.
+    """
+    log = file.with_name(f"{file.name}-wal")
+    if log.exists() and log.stat().st_size > above:
+        with contextlib.closing(sqlite3.connect(file, timeout=PREPARED_WITHIN_S)) as opened:
+            opened.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
 
 def _keeps_streams(file: sqlite3.Connection) -> bool:
