@@ -110,9 +110,6 @@ class Archiver:
             position = None
         if position is not None:
             self.health.lsn = position.lsn
-            # Where to begin is in the folder; only when that is empty must the archive say it.
-            if not self.waited_for and not self.receiver.files():
-                await self._own()
             await self._see_to_stream(position)
         await self._own()
         if not self.receiver.runs:
@@ -128,6 +125,15 @@ class Archiver:
             await self._beat(position)
             self._well()
 
+    async def _beat_before(self) -> Beat | None:
+        """The beat in the archive. One that is away does not hold up the stream, where the folder says from where to receive."""
+        try:
+            await self._own()
+        except (ArchiveUnusable, RecoveryRefused):
+            if not self.waited_for and not self.receiver.files():
+                raise
+        return self.health.beat
+
     async def _own(self) -> None:
         """Ship nothing into an archive before it is known to be this database's."""
         if not self._owns:
@@ -142,7 +148,7 @@ class Archiver:
         if self.receiver.runs and (too_much or self.receiver.node != self.nodes.writer):
             await self.receiver.stop()
         if self.receiver.due and not too_much and self.nodes.writer is not None:
-            gap = await begin(self.nodes, self.receiver, position, self.health.beat)
+            gap = await begin(self.nodes, self.receiver, position, await self._beat_before())
             if gap is not None:
                 self._gaps.append(gap)
             self._moved_at = time.monotonic()

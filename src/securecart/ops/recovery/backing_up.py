@@ -63,7 +63,7 @@ class Backups:
     async def _turns(self) -> None:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            if time.monotonic() < self._not_before or not self._has_begun():
+            if time.monotonic() < self._not_before or not self._archiver.health.first_beat_at:
                 continue
             try:
                 await self._turn()
@@ -83,15 +83,13 @@ class Backups:
         wanted = self._due
         if wanted is None or wanted.kind is None or not wanted.is_now(datetime.now(UTC)):
             return
+        if not self.bases and time.monotonic() < self._archiver.health.first_beat_at + FIRST_AFTER_S:
+            return
         if await asyncio.to_thread(is_proving, self._site.home):  # one heavy work at a time
             return
         log.info("a base backup is due", kind=wanted.kind, why=wanted.why)
         parent = next((base for base in self.bases if base.label == wanted.parent), None)
         await self._take(Wanted(wanted.kind, parent, hurry=not self.bases), lambda _: None)
-
-    def _has_begun(self) -> bool:
-        began = self._archiver.health.first_beat_at
-        return bool(began) and (bool(self.bases) or time.monotonic() > began + FIRST_AFTER_S)
 
     async def _take(self, wanted: Wanted, tell: Tell) -> Base:
         def told(text: str) -> None:
