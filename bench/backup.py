@@ -61,7 +61,7 @@ class Options(harness.Options, frozen=True, kw_only=True):
     @property
     def given(self) -> dict[str, float]:
         """What repeats it."""
-        return {"orders": self.orders, "connections": self.connections, "seconds": self.seconds, "rounds": self.rounds}
+        return {**super().given, "orders": self.orders, "kills": self.kills}
 
 
 class Seen(Struct):
@@ -274,7 +274,7 @@ def judged(options: Options, seen: Seen) -> Result:
     return harness.result(
         "backup",
         options,
-        chosen={"products": PRODUCTS, "kills": options.kills, "moments": options.moments},
+        chosen={"products": PRODUCTS, "moments": options.moments},
         figures=figures,
         baselines={},
         ratios=ratios,

@@ -40,6 +40,8 @@ __all__ = ["Loss", "losses", "lost"]
 
 BUYERS = 16
 BUY_S = 3.0
+# the supervisor leaves down what dies five times within a minute
+PAUSE_S = 15.0
 
 
 class Loss(Struct, frozen=True):
@@ -67,11 +69,13 @@ class Placed(Struct, frozen=True):
 
 async def losses(shop: RunningShop, options: Options, skus: Sequence[str], kills: int, *, waits: bool) -> list[Loss]:
     """Kill the database so many times; the shop is well again afterwards. `waits`: commits wait for the archiver."""
-    home, found = Home(shop.settings.home_path), list[Loss]()
+    home, found, killed_at = Home(shop.settings.home_path), list[Loss](), 0.0
     tokens = home.path / "bench-sessions.txt"
     async with connect(shop.url, shop.settings.internal_key, tokens=tokens, connections=BUYERS) as client:
         for number in range(1, kills + 1):
+            await asyncio.sleep(max(0.0, killed_at + PAUSE_S - time.monotonic()))
             await wait_until_well(home)
+            killed_at = time.monotonic()
             loss = await _one(shop, client, home, skus, random.Random(options.seed + number), waits=waits)
             found.append(loss)
             options.say(

@@ -5,6 +5,7 @@ state.json      which processes run: pid, birth, port
 ports.json      ports kept for the next start
 fenced          another region took over: this one follows it when it comes back
 region-NAME/    the same again, for another region of the shop
+certificates/   what came of each proof of a backup
 lock            held by the supervisor as long as it lives
 data/ENGINE     what an engine keeps
 logs/ENGINE.log what an engine says
