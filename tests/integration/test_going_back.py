@@ -3,19 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import io
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from msgspec import Struct
 
-from securecart.errors import ArchiveMissing, RecoveryRefused
+from securecart.errors import ArchiveDamaged, ArchiveMissing, EngineFailed, RecoveryRefused
 from securecart.ops.recovery.going_back import Held, held_at
 from securecart.ops.recovery.happenings import Changes
 from securecart.ops.recovery.model import Moment
 from securecart.ops.recovery.time_line import time_line
 from tests.archived_servers import ArchivedServer, archived_server, now_at
+from tests.commands import processes_below
+
+# holds the database at the time that is given, until it is killed
+HOLD = """
+import asyncio, sys
+from datetime import datetime
+from securecart import settings
+from securecart.ops.recovery.going_back import held_at
+from securecart.ops.recovery.model import Moment
+from securecart.ops.recovery.sites import site_of
+
+async def hold():
+    async with held_at(site_of(settings.load(sys.argv[1])), Moment(at=datetime.fromisoformat(sys.argv[2]))):
+        print("held", flush=True)
+        await asyncio.sleep(600)
+
+asyncio.run(hold())
+"""
 
 
 class Past(Struct):
@@ -30,7 +54,7 @@ class Past(Struct):
 
 @pytest.fixture(scope="module")
 async def past(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Past]:
-    async with archived_server(tmp_path_factory.mktemp("past")) as server:
+    async with archived_server(tmp_path_factory.mktemp("past") / ("long-" * 10)) as server:
         connection = await server.connect()
         await connection.execute("CREATE TABLE thing (id int PRIMARY KEY, words text NOT NULL)")
         await connection.execute("INSERT INTO thing SELECT id, 'first' FROM generate_series(1, 20000) AS id")
@@ -51,7 +75,32 @@ async def past(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Past]:
 
 
 def left_by(past: Past) -> list[str]:
-    return sorted(path.name for path in (past.server.home.path / "data" / "aside").iterdir())
+    return sorted(path.name for path in aside(past, "").iterdir() if path.suffix != ".lock")
+
+
+def aside(past: Past, name: str) -> Path:
+    return past.server.home.path / "data" / "aside" / name
+
+
+@contextmanager
+def changed_base(past: Past, name: str, change: Callable[[bytes], bytes], *, renamed: str = "") -> Iterator[None]:
+    """The full backup with another content or name of one file, for as long as the block lasts."""
+    archive = past.server.site.archive
+    (base,) = [name for name, _ in archive.names("base/") if name.endswith("-full/data")]
+    kept = archive.read(base)
+    changed = io.BytesIO()
+    with tarfile.open(fileobj=io.BytesIO(kept)) as old, tarfile.open(fileobj=changed, mode="w") as new:
+        for member in old:
+            file = old.extractfile(member)
+            content = file.read() if file is not None else b""
+            if member.name == name:
+                content, member.name = change(content), renamed or name
+            new.addfile(member, io.BytesIO(content))
+    archive.put(base, changed.getvalue())
+    try:
+        yield
+    finally:
+        archive.put(base, kept)
 
 
 async def seen(held: Held) -> tuple[int, int]:
@@ -78,13 +127,16 @@ async def test_a_server_goes_from_moment_to_moment_and_then_takes_writes(past: P
             if earlier != held.moment:
                 with pytest.raises(RecoveryRefused, match="only goes on"):
                     await held.go_on_to(earlier)
+        with pytest.raises(RecoveryRefused, match="neither commits nor aborts"):
+            await held.go_on_to(Moment(xid=past.delete_xid + 1_000))
+        assert await seen(held) == (10_000, 100)
         await held.go_on_to(Moment(at=past.deleted))
         assert held.reached.at_end
         assert await held.promote() == 2
         connection = await held.connect()
         assert await connection.execute("DELETE FROM thing") == "DELETE 10000"
         await connection.close()
-    assert left_by(past) == ["1.lock"]
+    assert left_by(past) == []
 
 
 async def test_a_server_goes_on_to_what_came_later_than_itself(past: Past) -> None:
@@ -103,18 +155,38 @@ async def test_a_server_goes_on_to_what_came_later_than_itself(past: Past) -> No
         await connection.close()
 
 
-async def test_two_servers_aside_at_once(past: Past) -> None:
-    async with (
-        held_at(past.server.site, Moment(at=past.filled)) as one,
-        held_at(past.server.site, Moment(xid=past.delete_xid)) as other,
-    ):
-        assert (await seen(one), await seen(other)) == ((21_000, 0), (10_000, 100))
+async def test_what_a_killed_run_left_behind_goes(past: Past) -> None:
+    given = [str(past.server.home.path), past.deleted.isoformat()]
+    run = await asyncio.create_subprocess_exec(sys.executable, "-c", HOLD, *given, stdout=subprocess.PIPE)
+    assert run.stdout is not None
+    assert await run.stdout.readline() == b"held\n"
+    run.kill()
+    await run.wait()
+    assert left_by(past) == ["1", "1.given", "1.log", "1.run"]
+    assert aside(past, "1.run").is_symlink()  # its own path is too long for a socket
+    deadline = time.monotonic() + 20
+    while processes_below(aside(past, "1")):
+        assert time.monotonic() < deadline, "the server outlives the run that started it"
+        await asyncio.sleep(0.05)
+    async with held_at(past.server.site, Moment(xid=past.delete_xid)) as held:
+        assert await seen(held) == (10_000, 100)
+    assert left_by(past) == []
 
 
-async def test_a_transaction_that_never_was_is_refused(past: Past) -> None:
-    with pytest.raises(RecoveryRefused, match="neither commits nor aborts"):
-        async with held_at(past.server.site, Moment(xid=past.delete_xid + 1_000)):
-            pass
+async def test_a_server_that_dies_says_why(past: Past) -> None:
+    with changed_base(past, "global/pg_control", lambda content: content[:100] + b"?" + content[101:]):  # noqa: SIM117
+        with pytest.raises(EngineFailed, match="incorrect checksum in control file"):
+            async with held_at(past.server.site, Moment(xid=past.delete_xid)):
+                pass
+    assert left_by(past) == []
+
+
+async def test_no_file_of_a_backup_lands_outside_its_folder(past: Past) -> None:
+    with changed_base(past, "PG_VERSION", lambda content: content, renamed="../../outside"):  # noqa: SIM117
+        with pytest.raises(ArchiveDamaged, match="outside"):
+            async with held_at(past.server.site, Moment(xid=past.delete_xid)):
+                pass
+    assert left_by(past) == []
 
 
 async def test_what_is_missing_is_named(past: Past) -> None:
@@ -139,16 +211,18 @@ async def test_what_is_missing_is_named(past: Past) -> None:
         archive.put(base, kept)
 
 
-async def test_what_happened_is_told_by_transaction(past: Past) -> None:
-    async with held_at(past.server.site, Moment(at=past.filled)) as held:
-        line = await time_line(held, Moment(at=past.filled))
+async def test_two_servers_aside_at_once_and_what_happened_between_them(past: Past) -> None:
+    async with (
+        held_at(past.server.site, Moment(at=past.filled)) as held,
+        held_at(past.server.site, Moment(xid=past.delete_xid)) as other,
+    ):
+        assert (await seen(held), await seen(other)) == ((21_000, 0), (10_000, 100))
+        line = await time_line(held, Moment(at=past.filled), Moment(at=past.deleted))
         assert [one.tables for one in line] == [{"thing": Changes(updated=100)}, {"thing": Changes(deleted=11_000)}]
         assert line[1].xid == past.delete_xid
         assert past.changed < line[1].at < past.deleted
-        assert await time_line(held, Moment(at=past.filled), Moment(at=past.changed)) == line[:1]
-        assert await time_line(held, Moment(at=past.changed)) == line[1:]
         assert await time_line(held, Moment(at=past.filled), Moment(xid=past.delete_xid, before=True)) == line[:1]
-        assert await time_line(held, Moment(xid=past.delete_xid, before=True)) == line[1:]
+        assert (await time_line(held, Moment(at=past.changed)))[0] == line[1]
         assert await time_line(held, Moment(at=past.filled), tables={}) == []
 
 

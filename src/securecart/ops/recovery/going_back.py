@@ -21,8 +21,8 @@ from securecart.engines.postgres_files import clear_the_way
 from securecart.engines.postgres_roles import DATABASE
 from securecart.errors import RecoveryRefused
 from securecart.ops.recovery.model import Moment, Site
-from securecart.ops.recovery.restoring import Restored, Tell, log_of, newest_survey, restore
-from securecart.ops.recovery.scratch import Reached, ScratchServer, given_of
+from securecart.ops.recovery.restoring import Restored, Tell, log_of, newest_survey, parts_of, restore
+from securecart.ops.recovery.scratch import Reached, ScratchServer, clear_sockets, given_of
 from securecart.ops.recovery.waldump import Log
 
 __all__ = ["Held", "held_at", "held_on", "newest_survey"]
@@ -156,6 +156,6 @@ def _take_place(site: Site) -> tuple[Path, IO[bytes]]:
 
 
 def _clear(folder: Path) -> None:
-    beside = [folder.with_name(f"{folder.name}.{kind}") for kind in ("parts", "run")]
-    for name in (folder, log_of(folder), given_of(folder), *beside):
+    clear_sockets(folder)
+    for name in (folder, log_of(folder), given_of(folder), parts_of(folder)):
         shutil.rmtree(name, ignore_errors=True)

@@ -21,15 +21,16 @@ from securecart.ops.recovery.branches import Leg, branch_at, legs_of
 from securecart.ops.recovery.fetching import Fetching, Tell, all_of, unpack, write_histories
 from securecart.ops.recovery.holdings import base_for, known_of, reaches_of, survey
 from securecart.ops.recovery.log_plan import Segment, enough_for, log_plan
-from securecart.ops.recovery.model import Base, Holdings, Moment, Site
+from securecart.ops.recovery.model import SEGMENT_BYTES, Base, Holdings, Moment, Site
 from securecart.ops.recovery.programs import has_incrementals, links, programs_for, run_program
 from securecart.ops.recovery.reach import chain_in
 
-__all__ = ["Restored", "Tell", "join", "lay_out_more", "log_of", "newest_survey", "restore", "unpack"]
+__all__ = ["Restored", "Tell", "join", "lay_out_more", "log_of", "newest_survey", "parts_of", "restore", "unpack"]
 
 # A moment that has only just passed is in the archive a little later.
 ARCHIVED_WITHIN_S = 10.0
 LOOK_AGAIN_S = 0.25
+MB = 1_000_000
 
 
 class Restored(Struct, frozen=True):
@@ -70,6 +71,11 @@ def log_of(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.log")
 
 
+def parts_of(folder: Path) -> Path:
+    """Where backups are unpacked before they are joined to this data folder."""
+    return folder.with_name(f"{folder.name}.parts")
+
+
 async def restore(
     site: Site,
     holdings: Holdings,
@@ -97,8 +103,9 @@ async def restore(
             problem=f"The backup {bases[-1].label} is incremental, and PostgreSQL's programs in {programs} cannot join it "
             "with its full one; use version 17 or newer."
         )
-    log, parts = log_of(into), into.with_name(f"{into.name}.parts")
+    log, parts = log_of(into), parts_of(into)
     await asyncio.to_thread(_empty, into, log, parts)
+    await asyncio.to_thread(_see_room, into, bases, plan)
     folders = [parts / one.label for one in bases] if len(bases) > 1 else [into]
     fetching = Fetching(site.archive, sum(one.archive_bytes for one in bases) + _bytes_of(plan), tell)
     await all_of(
@@ -157,6 +164,18 @@ def _reaches_until(holdings: Holdings, base: Base, moment: Moment) -> datetime:
 
 def _bytes_of(plan: Sequence[Segment]) -> int:
     return sum(part.piece.bytes for segment in plan for part in segment.parts)
+
+
+def _see_room(into: Path, bases: Sequence[Base], plan: Sequence[Segment]) -> None:
+    """`RecoveryRefused` before a disk is filled up: the data, what is joined, the log and the server's own copy of it."""
+    data = bases[0].database_bytes + (bases[-1].database_bytes if len(bases) > 1 else 0)
+    needed = data + 2 * SEGMENT_BYTES * len(plan)
+    free = shutil.disk_usage(into).free
+    if free < needed:
+        raise RecoveryRefused(
+            problem=f"Restoring needs up to {needed / MB:,.0f} MB in {into.parent}, and {free / MB:,.0f} MB are free. "
+            "Free some, and repeat the command."
+        )
 
 
 def _empty(*folders: Path) -> None:

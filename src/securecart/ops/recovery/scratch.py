@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import shlex
 import shutil
 import signal
 import tempfile
@@ -32,9 +33,9 @@ from securecart.ops.recovery.programs import mortal, run_program
 from securecart.ops.recovery.restoring import Restored, Tell, lay_out_more, newest_survey
 from securecart.ops.recovery.waldump import Log, Place
 
-__all__ = ["Reached", "ScratchServer"]
+__all__ = ["Reached", "ScratchServer", "clear_sockets", "given_of"]
 
-STUCK_AFTER_S = 60.0
+STUCK_AFTER_S, HESITATES_S = 60.0, 1.0
 LOOK_EVERY_S = 0.05
 TELL_EVERY_S = 0.5
 CONNECT_WITHIN_S = 5
@@ -72,6 +73,9 @@ ASIDE = {
     "logging_collector": "off",
 }
 
+# In place of the files that came with the data. Whoever may enter the folder of the socket is let in.
+FILES = {"config.conf": "", "hba.conf": "local all all trust\n", "ident.conf": ""}
+
 HOW_FAR = """
 SELECT pg_last_wal_replay_lsn()::text AS lsn,
        pg_last_xact_replay_timestamp() AS at,
@@ -93,6 +97,7 @@ class ScratchServer(Engine):
     """The server on one restored folder. It is given the log exactly as far as the moment, and more of it to go on."""
 
     name = "aside"
+    stop_signal = signal.SIGINT  # "fast": whoever asks it something is not waited for
     stop_within_s = 60
 
     def __init__(self, site: Site, restored: Restored, *, number: int, durable: bool = False) -> None:
@@ -135,29 +140,26 @@ class ScratchServer(Engine):
         programs = await asyncio.to_thread(programs_of, self)
         folder = self.restored.folder
         if not self._sockets.name:
-            self._sockets = _sockets_near(folder)
+            self._sockets = await asyncio.to_thread(_make_sockets, folder)
         files = self._sockets
         configuration = {
             **CONFIGURATION,
             **ASIDE,
             **await _allowed(programs, folder),
             "unix_socket_directories": str(files),
-            "restore_command": f'cp "{self._given}/%f" "%p" 2>/dev/null',
+            "restore_command": f"cp {shlex.quote(str(self._given)).replace('%', '%%')}/%f %p 2>/dev/null",
             "recovery_target_timeline": str(self.restored.timeline),
             **({} if self._durable else {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}),
         }
-        (files / "scratch.conf").write_text("".join(f"{name} = {_quoted(value)}\n" for name, value in configuration.items()))
-        (files / "hba.conf").write_text("local all all trust\n")  # whoever may enter the folder of the socket
-        (files / "ident.conf").write_text("")
+        for name, content in FILES.items():
+            (files / name).write_text(content)
         for left in ("recovery.signal", "postmaster.opts"):
             (folder / left).unlink(missing_ok=True)
         (folder / "standby.signal").touch()
         await clear_the_way(folder, files / f".s.PGSQL.{PORT}.lock")
         # What ALTER SYSTEM once wrote stands in the data folder and wins over a file, not over the command line.
+        configuration |= {f"{Path(name).stem}_file": f"{files}/{name}" for name in FILES}
         given = [part for name, value in configuration.items() for part in ("-c", f"{name}={value}")]
-        given += [
-            "-c", f"config_file={files}/scratch.conf", "-c", f"hba_file={files}/hba.conf", "-c", f"ident_file={files}/ident.conf",
-        ]  # fmt: skip
         command = [str(programs / "postgres"), "-D", str(folder), "-p", str(PORT), *given]
         self.spawn(as_ordinary_user(self, mortal(command)))
 
@@ -190,7 +192,7 @@ class ScratchServer(Engine):
         await self.stop()
         await asyncio.to_thread(shutil.rmtree, self._given, ignore_errors=True)
         if self._sockets.name:
-            await asyncio.to_thread(shutil.rmtree, self._sockets, ignore_errors=True)
+            await asyncio.to_thread(clear_sockets, self.restored.folder)
             self._sockets = Path()
 
     async def _told(self, statement: str) -> Any:
@@ -211,16 +213,14 @@ class ScratchServer(Engine):
                     with contextlib.suppress(*NOT_READY):
                         connection = await asyncpg.connect(self.url("postgres"), timeout=CONNECT_WITHIN_S)
                 row = await self._asked(connection)
-                if row is not None and row["waits"] == WAITS_FOR_MORE and lsn_of(row["lsn"]) > place.last:
+                if row is None:
+                    connection = None
+                elif row["waits"] == WAITS_FOR_MORE and lsn_of(row["lsn"]) > place.last:
                     return Reached(lsn_of(row["lsn"]), row["at"], at_end=place.at_end)
                 now, seen = time.monotonic(), row["lsn"] if row is not None else self._replays_file()
                 if seen != progress:
                     progress, moved_at = seen, now
-                if (why := self._said(TOO_SMALL)) is not None or now - moved_at > STUCK_AFTER_S:
-                    raise RecoveryRefused(
-                        problem=f"The server aside does not come further than {progress or 'its start'} on the way to "
-                        f"{moment.in_words}{f': {why}' if why else ''}. Its log is {self.log}."
-                    )
+                self._see_that_it_moves(now - moved_at, progress, moment)
                 if now - told_at > TELL_EVERY_S:
                     told_at = now
                     tell(f"Replaying the log: {self._distance(row, place)}")
@@ -230,9 +230,23 @@ class ScratchServer(Engine):
                 connection.terminate()
 
     async def _asked(self, connection: asyncpg.Connection | None) -> asyncpg.Record | None:
-        with contextlib.suppress(*NOT_READY):
-            return None if connection is None else await connection.fetchrow(HOW_FAR)
-        return None
+        """How far it is; None, and no connection any more, while it does not say."""
+        if connection is None:
+            return None
+        try:
+            return await connection.fetchrow(HOW_FAR, timeout=CONNECT_WITHIN_S)
+        except NOT_READY:
+            connection.terminate()
+            return None
+
+    def _see_that_it_moves(self, still_s: float, progress: str, moment: Moment) -> None:
+        """`RecoveryRefused` for a server that stopped half-way, or has not come further for long."""
+        why = self._said(TOO_SMALL) if still_s > HESITATES_S else None
+        if why is not None or still_s > STUCK_AFTER_S:
+            raise RecoveryRefused(
+                problem=f"The server aside does not come further than {progress or 'its start'} on the way to "
+                f"{moment.in_words}{f': {why}' if why else ''}. Its log is {self.log}."
+            )
 
     def _said(self, words: str) -> str | None:
         """The last line of its log since this start that has these words in it."""
@@ -294,15 +308,27 @@ async def _allowed(programs: Path, folder: Path) -> dict[str, str]:
     return {CALLED.get(name, name): str(max(least, had.get(name, 0))) for name, least in AT_LEAST.items()}
 
 
-def _sockets_near(folder: Path) -> Path:
-    """A folder for the server's socket that nobody else may enter; elsewhere where the path would be too long for one."""
-    near = folder.with_name(f"{folder.name}.run")
-    if len(str(near)) > SOCKET_PATH_MAX:
-        return Path(tempfile.mkdtemp(prefix="securecart-aside-", dir="/tmp"))  # short, and made for us alone
+def sockets_of(folder: Path) -> Path:
+    """Where the folder with the socket of this data's server is, or a link to it."""
+    return folder.with_name(f"{folder.name}.run")
+
+
+def clear_sockets(folder: Path) -> None:
+    """Remove it, wherever it is."""
+    near = sockets_of(folder)
+    if near.is_symlink():
+        shutil.rmtree(near.readlink(), ignore_errors=True)
+        near.unlink()
     shutil.rmtree(near, ignore_errors=True)
+
+
+def _make_sockets(folder: Path) -> Path:
+    """A folder for the server's socket that nobody else may enter; elsewhere where the path would be too long for one."""
+    clear_sockets(folder)
+    near = sockets_of(folder)
+    if len(str(near)) > SOCKET_PATH_MAX:
+        elsewhere = Path(tempfile.mkdtemp(prefix="securecart-aside-", dir="/tmp"))
+        near.symlink_to(elsewhere)
+        return elsewhere
     near.mkdir(mode=0o700)
     return near
-
-
-def _quoted(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
