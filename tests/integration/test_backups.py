@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncIterator
 
@@ -12,7 +13,9 @@ from securecart import settings as settings_table
 from securecart.cli.backup_now import _ask
 from securecart.engines.archiver import Archiver
 from securecart.errors import RecoveryRefused
-from securecart.ops.recovery.model import Base, Moment
+from securecart.ops.recovery.ending import ending_of
+from securecart.ops.recovery.model import SEGMENT_BYTES, Base, Moment, lsn_of
+from securecart.ops.recovery.programs import programs_for, run_program
 from securecart.ops.recovery.segments import segment_of
 from securecart.ops.recovery.standing import KEY
 from tests.archiving import Archived, archived_database
@@ -119,6 +122,26 @@ async def test_no_password_stands_in_a_command_line(archived: Archived) -> None:
     assert len(secrets) > 3
     assert not any(secret in " ".join(receiver.cmdline()) for secret in secrets)
     assert (archived.home.run() / "archiver.pgpass").stat().st_mode & 0o077 == 0
+
+
+async def test_the_end_of_log_that_broke_off_is_found_as_postgresql_would(archived: Archived) -> None:
+    await archived.run("INSERT INTO thing SELECT id, repeat('y', id) FROM generate_series(1, 1500) AS id", "DELETE FROM thing")
+    name, end = (await archived.as_superuser("SELECT (pg_walfile_name(pg_current_wal_lsn()), pg_current_wal_lsn()::text)"))[:2]
+    folder = archived.home.data("postgres") / "pg_wal"
+    found = segment_of(name)
+    assert found is not None
+    segment, content = found[0], (folder / name).read_bytes()
+    printed = await run_program([programs_for(archived.site) / "pg_waldump", "--path", folder, "--end", end, name], what="a test")
+    begins = [lsn_of(line.split("lsn: ")[1].split(",")[0]) - segment.start for line in printed.splitlines() if "lsn: " in line]
+    ends = [*begins[1:], lsn_of(end) - segment.start]
+    assert ending_of(content, segment.start, 0).offset == ends[-1]
+    assert ending_of(content, segment.start, ends[-1]).offset == ends[-1]
+    for cut in random.Random(5).sample(range(max(0, ends[-1] - 300_000), ends[-1]), 12):
+        known = random.Random(cut).randrange(max(1, cut - 20_000), cut)
+        ending = ending_of(content[:cut] + bytes(SEGMENT_BYTES - cut), segment.start, known)
+        whole = max((one for one in ends if one <= cut), default=0)
+        torn_to_zeros = not any(content[cut : min((one for one in ends if one > cut), default=cut)])
+        assert ending.offset == max(known, whole) or torn_to_zeros, (cut, known)
 
 
 async def test_a_commit_waits_for_the_archiver_where_it_should(tmp_path_factory: pytest.TempPathFactory) -> None:
