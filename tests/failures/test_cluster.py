@@ -16,7 +16,9 @@ import pytest
 
 from securecart import orders
 from securecart import settings as settings_table
+from securecart.cli.backup_now import base_at_once
 from securecart.engines import Home, Supervisor, plan
+from securecart.engines.archiver import Archiver
 from securecart.engines.postgres import Postgres
 from securecart.errors import OperatorError
 from securecart.migrations import apply
@@ -25,6 +27,7 @@ from securecart.ops.cluster import Cluster
 from securecart.ops.cluster import actions as cluster_actions
 from securecart.stores import postgres
 from securecart.values import Line
+from tests.archiving import Archived
 from tests.clusters import Nodes, running_nodes
 from tests.commands import command_of, securecart
 from tests.orders_for_tests import a_new_order
@@ -298,6 +301,32 @@ async def test_a_home_of_one_node_becomes_three_with_all_its_orders_and_keeps_th
         await nodes.all_well()
     with pytest.raises(OperatorError, match="securecart up --profile ha"):
         plan(home, loaded_as(home, profile="single"))
+
+
+async def test_the_archiver_follows_the_writer_from_node_to_node(nodes: Nodes) -> None:
+    await nodes.all_well()
+    archiver, archived = Archiver(nodes.home, nodes.settings), Archived(nodes.home)
+    archiver.choose_port()
+    await archiver.start()
+    nodes.home.remember(archiver.connections())
+    try:
+        await write(nodes, "before the base")
+        before = await archived.caught_up()
+        base = await base_at_once(nodes.settings, lambda _: None, full=True)
+        assert base.source.startswith("standby")
+        await write(nodes, "before the crash")
+        writer = await nodes.writer()
+        nodes.crash(writer)
+        await nodes.until(lambda seen: seen.writer is not None and seen.writer.name != writer, "another node writes")
+        await write(nodes, "after the crash")
+        after = await archived.caught_up()
+        assert after.timeline > before.timeline
+        assert (await archived.holdings()).gaps == ()
+        assert await archived.restored(
+            "SELECT count(*) FROM noted WHERE note LIKE 'before the %' OR note LIKE 'after the %'"
+        ) == [3]
+    finally:
+        await archiver.stop()
 
 
 async def numbers(nodes: Nodes) -> set[Any]:

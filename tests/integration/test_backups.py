@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from securecart import settings as settings_table
-from securecart.cli.backup_now import _ask
+from securecart.cli.backup_now import base_at_once
 from securecart.engines.archiver import Archiver
 from securecart.errors import RecoveryRefused
 from securecart.ops.recovery.ending import ending_of
@@ -30,7 +30,7 @@ async def archived(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ar
 
 async def backup(archived: Archived, *, full: bool = False) -> tuple[Base, list[str]]:
     said: list[str] = []
-    return await _ask(settings_table.load(str(archived.home.path)), said.append, full=full), said
+    return await base_at_once(settings_table.load(str(archived.home.path)), said.append, full=full), said
 
 
 async def test_what_is_committed_is_in_the_archive_within_a_second(archived: Archived) -> None:
@@ -87,7 +87,7 @@ async def test_only_who_knows_the_homes_key_has_a_backup_taken(archived: Archive
     archived.home.remember({"internal_secret": "another"})
     try:
         with pytest.raises(RecoveryRefused, match="key"):
-            await _ask(loaded, lambda _: None, full=False)
+            await base_at_once(loaded, lambda _: None, full=False)
     finally:
         archived.home.remember({"internal_secret": secret})
     assert KEY.startswith("X-")

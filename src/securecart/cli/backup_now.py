@@ -22,7 +22,7 @@ from securecart.ops.recovery.sites import OFF
 from securecart.ops.recovery.standing import KEY, Said
 from securecart.settings import Settings
 
-__all__ = ["take"]
+__all__ = ["base_at_once", "take"]
 
 # While it is copied or packed it says something every second or so; a checkpoint and the log it waits for take longer.
 SILENT_S = 180.0
@@ -41,7 +41,7 @@ def take(
     """
     loaded = settings.load(home)
     with told() as tell:
-        base = asyncio.run(_ask(loaded, tell, full=full))
+        base = asyncio.run(base_at_once(loaded, tell, full=full))
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(base)).decode())
         return
@@ -50,7 +50,8 @@ def take(
     out.print(f"{base.label}{on}  {size}  from {base.source}  {base.seconds:.1f} s", soft_wrap=True, markup=False)
 
 
-async def _ask(loaded: Settings, tell: Tell, *, full: bool) -> Base:
+async def base_at_once(loaded: Settings, tell: Tell, *, full: bool) -> Base:
+    """The base that the running archiver takes when it is asked; `RecoveryRefused` when none runs, or what kept it from it."""
     if loaded.archive == OFF:
         raise RecoveryRefused(problem="No archiver runs, because SECURECART_ARCHIVE is off. Set it, and start the shop again.")
     key = Home(loaded.home_path).settings().get("internal_secret", "")
