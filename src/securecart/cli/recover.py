@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from securecart.cli import recover_cluster, recover_tables
+from securecart.cli import recover_cluster, recover_rows, recover_tables
 
 __all__ = ["app"]
 
@@ -20,7 +20,9 @@ def recover() -> None:
     """Go back: see what changed since a moment, bring back what was lost, or put everything back to it."""
 
 
-# the ways back that live in files of their own
+# the ways back, each in a file of its own
+app.command("preview")(recover_rows.preview)
+app.command("rows")(recover_rows.rows)
 app.command("table")(recover_tables.table)
 app.command("item")(recover_tables.item)
 app.command("cluster")(recover_cluster.cluster)

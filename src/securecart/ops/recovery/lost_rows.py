@@ -59,9 +59,9 @@ class Lost:
             file.close()
 
     @property
-    def tables(self) -> list[str]:
-        """Those of which rows were read."""
-        return list(self._rows)
+    def links(self) -> dict[str, dict[Key, tuple[Key | None, ...]]]:
+        """What each of them hung on, by table and key."""
+        return {table: {key: row.links for key, row in rows.items()} for table, rows in self._rows.items()}
 
     def columns(self, table: str) -> tuple[str, ...]:
         """What a row of it consists of, then and now."""

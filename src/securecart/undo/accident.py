@@ -1,0 +1,95 @@
+"""What went wrong: one transaction, or all between two moments, and the tables that it touched."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+from msgspec import Struct
+
+from securecart.errors import RecoveryRefused
+from securecart.ops.recovery.going_back import Held
+from securecart.ops.recovery.happenings import Changes, Happening
+from securecart.ops.recovery.model import Moment
+from securecart.ops.recovery.restoring import Tell
+from securecart.ops.recovery.time_line import tables_of, time_line
+from securecart.undo.policies import BOOKS, POLICY
+
+__all__ = ["Accident", "Transaction", "find_accident", "read_line"]
+
+OTHERS_MAX = 5
+
+
+class Transaction(Struct, frozen=True):
+    """A transaction as a person sees it; `name` is what to type to mean the moment right before it."""
+
+    name: str
+    at: datetime
+    rows: int
+    tables: dict[str, Changes]
+
+    @classmethod
+    def of(cls, happening: Happening, tables: Collection[str] = ()) -> Transaction:
+        """What it did, in these tables or in all."""
+        mine = {name: changes for name, changes in happening.tables.items() if not tables or name in tables}
+        rows = sum(one.deleted + one.updated for one in mine.values())
+        return cls(f"before:{happening.xid}", happening.at, rows, happening.tables)
+
+
+class Accident(Struct, frozen=True):
+    """What is to be undone: from right before `before` to right after `after`.
+
+    `tables` are those touched; `others` the next largest transactions, in case it was one of them.
+    """
+
+    before: Moment
+    after: Moment
+    tables: frozenset[str]
+    transaction: Transaction | None = None
+    others: tuple[Transaction, ...] = ()
+
+
+async def find_accident(held: Held, at: Moment, until: Moment | None, tables: Sequence[str], tell: Tell) -> Accident:
+    """The accident that is meant by these moments; the server aside stands at the first of them.
+
+    Between two moments it is everything. `before:XID` is that transaction. Since any other moment it is the transaction that
+    deleted and changed most rows, in the tables that are named. `RecoveryRefused` when there is none.
+    """
+    if until is not None:
+        line = await read_line(held, at, until, tell=tell)
+        return Accident(at, until, frozenset(name for one in line for name in one.tables))
+    exact = at.xid is not None and at.before
+    line = await read_line(held, at, Moment(xid=at.xid) if exact else None, tell=tell)
+    # what is named by its number is meant, whatever it did
+    meant = line if exact else [one for one in line if _size(one, tables) > (False, 0)]
+    found = sorted(meant, key=lambda one: _size(one, tables), reverse=True)
+    if not found:
+        where = f" in {', '.join(tables)}" if tables else ""
+        what = f"transaction {at.xid}" if exact else f"any transaction since {at.in_words}"
+        raise RecoveryRefused(problem=f"Nothing was deleted or changed{where} by {what}. Nothing was done.")
+    worst = found[0]
+    return Accident(
+        Moment(xid=worst.xid, before=True),
+        Moment(xid=worst.xid),
+        frozenset(worst.tables),
+        Transaction.of(worst, tables),
+        tuple(Transaction.of(one, tables) for one in found[1 : OTHERS_MAX + 1]),
+    )
+
+
+async def read_line(held: Held, since: Moment, until: Moment | None = None, *, tell: Tell) -> list[Happening]:
+    """What was done to the shop's tables since, by transaction; the books of the log, in which everybody writes, left out."""
+    connection = await held.connect()
+    try:
+        known = {file: name for file, name in (await tables_of(connection)).items() if name not in BOOKS}
+    finally:
+        await connection.close()
+    return await time_line(held, since, until, tables=known, tell=tell)
+
+
+def _size(happening: Happening, tables: Sequence[str]) -> tuple[bool, int]:
+    """How much a transaction took: whole tables first, then rows; of the tables that are named, and can come back."""
+    mine = [
+        changes for name, changes in happening.tables.items() if name not in POLICY.follows and (not tables or name in tables)
+    ]
+    return any(one.truncated for one in mine), sum(one.deleted + one.updated for one in mine)
