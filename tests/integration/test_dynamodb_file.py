@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sqlite3
 from pathlib import Path
@@ -23,13 +24,21 @@ async def test_the_engines_file_keeps_a_write_ahead_log(shop_home: Path) -> None
     assert {"securecart-sessions", "securecart-carts"} <= tables
 
 
-async def test_the_engines_log_is_brought_into_the_file_while_it_works(shop: Shop, shop_home: Path) -> None:
+async def test_the_engines_log_is_brought_into_the_file_and_begun_anew_while_it_works(shop: Shop, shop_home: Path) -> None:
     path = shop_home / "data" / "dynamodb" / FILE
-    for number in range(50):
-        await carts.add(shop.dynamodb, f"log-{number}", Line("A", 1), days=1)
-    before = path.stat().st_mtime_ns
-    shorten_log(path)
-    assert path.stat().st_mtime_ns == before  # it is short enough
-    shorten_log(path, above=0)
+    log = path.with_name(f"{FILE}-wal")
+
+    async def fill(shopper: int) -> None:
+        for number in range(10):
+            await carts.add(shop.dynamodb, f"log-{shopper}-{number}", Line("A", 1), days=1)
+
+    await asyncio.gather(*(fill(shopper) for shopper in range(4)))
+    before, size = path.stat().st_mtime_ns, log.stat().st_size
+    filling = asyncio.gather(*(fill(shopper) for shopper in range(4, 8)))
+    assert await asyncio.to_thread(shorten_log, path, above=1)
+    await filling
     assert path.stat().st_mtime_ns > before
-    assert [len((await carts.load(shop.dynamodb, f"log-{number}")).lines) for number in range(50)] == [1] * 50
+    assert not await asyncio.to_thread(shorten_log, path)  # it is short enough now
+    assert log.stat().st_size < 2 * size
+    found = [await carts.load(shop.dynamodb, f"log-{shopper}-{number}") for shopper in range(8) for number in range(10)]
+    assert [len(cart.lines) for cart in found] == [1] * 80

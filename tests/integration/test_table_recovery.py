@@ -291,6 +291,12 @@ async def test_without_a_journal_there_are_snapshots(tables: Tables) -> None:
         assert await state(await as_of(tables, table, later)) == {"o": item("o", content=2)}
 
 
+async def has_stream(tables: Tables, table: Table) -> bool:
+    described = await shape.described(tables.region, table.name)
+    assert described is not None
+    return bool(described.get("StreamSpecification", {}).get("StreamEnabled"))
+
+
 def run(*words: str) -> tuple[int, str]:
     result = CliRunner().invoke(app, list(words))
     return result.exit_code, result.output if result.exception is None or result.exit_code == 0 else str(result.exception)
@@ -302,7 +308,12 @@ async def test_the_command_line_recovers_the_shops_tables(tables: Tables, monkey
     tables.home.remember(home)
     store = await dynamodb.connect(tables.engine.url(), region="us-east-1", prefix="kept-")
     async with contextlib.aclosing(_Closing(store)):
-        await store.create_tables(TABLES, streams=True)
+        await store.create_tables(TABLES)
+        assert [await has_stream(tables, spec.in_full("kept-")) for spec in TABLES] == [False] * 3
+        for wanted in (True, False, True, True):  # those that are there are switched too
+            await store.create_tables(TABLES, streams=wanted)
+            assert [await has_stream(tables, spec.in_full("kept-")) for spec in TABLES] == [wanted] * 3
+            await asyncio.sleep(1.1 * (not wanted))  # the name of a stream is its second
     specs = [spec.in_full("kept-") for spec in TABLES]
     cart = {"shopper_id": {"S": "anna"}, "version": {"N": "1"}}
     order = {"shopper_id": {"S": "anna"}, "order_id": {"N": "12"}, "number": {"S": "A-12"}}

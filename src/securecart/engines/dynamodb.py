@@ -11,6 +11,7 @@ import http.client
 import os
 import re
 import sqlite3
+import time
 from pathlib import Path
 
 from securecart import downloads
@@ -29,9 +30,12 @@ LAUNCHER = Path(__file__).with_name("Loopback.class")
 # Some builds answer an unsigned request with 400, the service itself with a friendly 200.
 WELL = (200, 400)
 PREPARED_WITHIN_S = 10
-# The engine appends to its log and never brings it into the file: that is for somebody else to do, now and then.
+# The engine appends to its log and never brings it into the file: that is for somebody else to do, now and then. It begins the
+# log anew when it finds all of it in the file; while it writes, that is a matter of luck, so it is tried again and again.
 LOG_LOOKED_AT_EVERY_S = 10.0
-LOG_BYTES = 16 * 1024 * 1024
+LOG_PAGES = 4_096
+TRIES, BETWEEN_TRIES_S = 200, 0.002
+LOG_TURN = slice(12, 16)  # of the log's head: how often it was begun anew
 # Streams (ADR 0068). It finds a stream's records by reading all there are: with these three indexes it does not, and with
 # others, such as (ShardID, SequenceNumber), a question at the end of a stream costs as much as without any. The minute is all
 # that a record tells of its time; the trigger puts the millisecond, which the row has, before the record's name.
@@ -147,15 +151,27 @@ class DynamoDB(Engine):
         return self.settings.java_bin
 
 
-def shorten_log(file: Path, *, above: int = LOG_BYTES) -> None:
-    """Bring the file's log into it when it is longer than this, so that the engine writes it from its beginning again.
+def shorten_log(file: Path, *, above: int = LOG_PAGES) -> bool:
+    """Bring the engine's log into its file, and see to it that one of more pages than this is begun anew; whether it was.
 
-    Nobody waits for it: what the engine reads or writes at this moment stays in the log until the next time.
+    Nothing is locked meanwhile: the engine does not wait for a lock, it fails.
     """
     log = file.with_name(f"{file.name}-wal")
-    if log.exists() and log.stat().st_size > above:
-        with contextlib.closing(sqlite3.connect(file, timeout=PREPARED_WITHIN_S)) as opened:
-            opened.execute("PRAGMA wal_checkpoint(PASSIVE)")
+    with contextlib.closing(sqlite3.connect(file, timeout=PREPARED_WITHIN_S)) as opened:
+        for _ in range(TRIES):
+            turn = _log_turn(log)
+            _, pages, _ = opened.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            if pages <= above:
+                return False
+            time.sleep(BETWEEN_TRIES_S)
+            if _log_turn(log) != turn:
+                return True
+    return False
+
+
+def _log_turn(log: Path) -> bytes:
+    with log.open("rb") as head:
+        return head.read(LOG_TURN.stop)[LOG_TURN]
 
 
 def _keeps_streams(file: sqlite3.Connection) -> bool:

@@ -73,6 +73,7 @@ class Journal:
         self.snapshot: Snapshot | None = None  # this era's newest
         self._stream = Stream(region, table)
         self._last_us = 0
+        self._told_to = 0  # the journal has the records up to this number, where the stream is read from its beginning
         self._small: list[Piece] = []
         self._looked_at = 0.0
 
@@ -106,6 +107,8 @@ class Journal:
         while True:
             batch = await self._stream.read()
             for record in batch.records:
+                if int(record.place[0]) <= self._told_to:
+                    continue
                 change = self._change(record)
                 lines.append(msgspec.json.encode(change))
                 times.append(change.time_us)
@@ -168,7 +171,8 @@ class Journal:
             stream = await self._stream_now()
             if stream != kept.place.stream or datetime.now(UTC) - kept.through > STREAM_KEPT_FOR:
                 raise
-            # nothing was changed for a day, so the place is gone with the records before it, and all that is left is news
+            # nothing was changed for a day, so the place is gone with the records before it
+            self._told_to = int(kept.place.sequence or 0)
             await self._stream.open(None)
 
     async def _begin(self) -> None:
@@ -176,7 +180,7 @@ class Journal:
         if not await self._stream.is_one_line():
             raise NoStream
         self.era, self.next, self._small = stamp(datetime.now(UTC)), 1, []
-        self.through, self._last_us = NEVER, 0
+        self.through, self._last_us, self._told_to = NEVER, 0, 0
         log.info("a table's journal begins", table=self.table.name, era=self.era)
 
     async def _look(self) -> None:

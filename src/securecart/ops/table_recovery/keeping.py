@@ -30,7 +30,7 @@ __all__ = ["Plan", "Source", "keep"]
 
 ROUND_S = 1.0
 DUE_EVERY_S = 1.0
-TIDY_EVERY_S = 3_600.0
+FIRST_TIDY_AFTER_S, TIDY_EVERY_S = 60.0, 3_600.0
 AFTER_A_FAILURE_S = 20.0
 LAST_ROUND_WITHIN_S = 5.0
 # A table that was just made gets its stream a moment later.
@@ -208,11 +208,12 @@ class Keeper:
         log.info("a table's snapshot is taken", table=journal.folder, items=taken.items, bytes=taken.bytes, seconds=seconds)
 
     async def _tidy(self) -> None:
+        await asyncio.sleep(FIRST_TIDY_AFTER_S)
         while True:
-            await asyncio.sleep(TIDY_EVERY_S)
             for journal in self.journals:
                 with contextlib.suppress(OperatorError, OSError):
                     await asyncio.to_thread(tidy, self.archive, journal.folder, self.plan.days)
+            await asyncio.sleep(TIDY_EVERY_S)
 
 
 async def _pause(seconds: float, stopping: asyncio.Event) -> None:
