@@ -13,9 +13,10 @@ from msgspec import Struct
 
 from securecart import regions, settings
 from securecart.cli.engines import HomeOption, JsonOption
+from securecart.cli.progress import told
 from securecart.cli.screen import err, out, say
 from securecart.errors import NotRunning, RecoveryRefused
-from securecart.ops.recovery.in_place import Kept, Report, abandon, recover
+from securecart.ops.recovery.in_place import Kept, Report, Voice, abandon, recover
 from securecart.ops.recovery.model import Site
 from securecart.ops.recovery.planning import Told
 from securecart.ops.recovery.sites import site_of
@@ -72,7 +73,8 @@ def cluster(at: AtOption, yes: YesOption = False, home: HomeOption = None, as_js
     site = _site(home)
     if not yes:
         _ask(at, as_json=as_json)
-    report = asyncio.run(recover(site, at, Settling(site.home), _tell))
+    with told() as tell:
+        report = asyncio.run(recover(site, at, Settling(site.home), Voice(tell, say)))
     later = read_later(Path(report.file))
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(_answer(report, later))).decode())
@@ -87,7 +89,8 @@ def abandon_recovery(home: HomeOption = None, as_json: JsonOption = False) -> No
     on the recovered database there is nothing to abandon: go back with `recover cluster` to the moment before the recovery.
     """
     site = _site(home)
-    said = asyncio.run(abandon(site, Settling(site.home), _tell))
+    with told() as tell:
+        said = asyncio.run(abandon(site, Settling(site.home), Voice(tell, say)))
     if as_json:
         typer.echo(msgspec.json.encode(said).decode())
     else:
@@ -127,10 +130,6 @@ def _site(home: str | None) -> Site:
     if not loaded.postgres_url:
         raise NotRunning(home=str(loaded.home_path))
     return site_of(loaded)
-
-
-def _tell(sentence: str) -> None:
-    say(sentence)
 
 
 def _ask(at: str, *, as_json: bool) -> None:

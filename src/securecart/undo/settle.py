@@ -26,6 +26,7 @@ from securecart import settings as settings_table
 from securecart.app import Shop, open_shop
 from securecart.engines import Home
 from securecart.errors import GatewayAway, StoreAway
+from securecart.ops.recovery.in_place import Voice
 from securecart.orders import history
 from securecart.patience import READER_ANEW, repeat
 from securecart.payments import Notice
@@ -43,8 +44,6 @@ STAYS = "event_id"
 # Where the old database cannot tell what it has given out.
 NUMBERS_SKIPPED = 1_000_000
 ASK_WITHIN_S = 120.0
-
-Tell = Callable[[str], None]
 
 
 class Order(Struct, frozen=True):
@@ -163,18 +162,21 @@ class Settling:
         gone = f"{len(later.orders):,} orders came later and are no more" if not later.unknown else "what came later is not known"
         return f"The other stores agree: {gone}; {cache}; {forgotten}"
 
-    async def catch_up(self, file: Path, tell: Tell) -> str:
+    async def catch_up(self, file: Path, voice: Voice) -> str:
         """Bring in line what may wait until the shop sells again, and look what is not as promised then."""
         later, settings = await asyncio.to_thread(read_later, file), settings_table.load(str(self.home.path))
         async with open_shop(settings) as shop:
-            await _ask_gateway(shop, later, tell)
             if later.accounts:
                 ended = await sessions.end_all_of(shop.dynamodb, {account.id for account in later.accounts})
-                tell(f"{len(later.accounts):,} accounts came later and are no more; {ended:,} sessions of theirs are ended")
-            written = await repeat(READER_ANEW, StoreAway, lambda: readers.rebuild(shop.stores, "history", lambda _: None))
+                voice.say(f"{len(later.accounts):,} accounts came later and are no more; {ended:,} sessions of theirs are ended.")
+            looked_at = await repeat(READER_ANEW, StoreAway, lambda: readers.rebuild(shop.stores, "history", _counted(voice)))
+            voice.tell("Looking at the promises")
             findings = await _findings(shop)
+            if asked := await _book_again(shop, later, findings, file.stem):
+                voice.say(f"What the gateway did later for {asked:,} orders that are there is booked again.")
+                findings = await _findings(shop)
         await self._write(file, msgspec.structs.replace(later, findings=tuple(findings)))
-        return f"The order history is written anew from {written:,} orders"
+        return f"The order history is as the orders are, {looked_at:,} of them"
 
     async def _write(self, file: Path, later: Later) -> None:
         text = msgspec.json.format(msgspec.json.encode(later)).decode()
@@ -228,19 +230,27 @@ async def _forget_in_history(shop: Shop, later: Later) -> str:
     return "the order history has forgotten them"
 
 
-async def _ask_gateway(shop: Shop, later: Later, tell: Tell) -> None:
+async def _book_again(shop: Shop, later: Later, findings: Sequence[Finding], recovery: str) -> int:
     """Have the gateway say what it did since for orders that are there: what it took or gave back is booked again."""
+    numbers = {order.number for order in later.changed}
+    numbers |= {finding.key for finding in findings if finding.promise == "refunds_differ"}
     asked = 0
-    for order in later.changed:
+    for number in sorted(numbers):
         with contextlib.suppress(GatewayAway):  # the sweeper asks about what is pending, and the findings tell of the rest
-            await checkout.hear_of(
-                shop.till, Notice(f"recovery-{order.number}-{order.refunded_since_minor}", "refunded", order.number)
-            )
+            await checkout.hear_of(shop.till, Notice(f"{recovery}-{number}", "refunded", number))
             asked += 1
-    if later.changed:
-        tell(
-            f"{len(later.changed):,} orders were changed later and are as they were before; the gateway was asked about {asked:,}"
-        )
+    return asked
+
+
+def _counted(voice: Voice) -> Callable[[int], None]:
+    done = 0
+
+    def count(more: int) -> None:
+        nonlocal done
+        done += more
+        voice.tell(f"Holding the order history against the orders: {done:,}")
+
+    return count
 
 
 async def _findings(shop: Shop) -> list[Finding]:

@@ -17,6 +17,7 @@ from typing import Protocol
 import aiohttp
 import asyncpg
 import msgspec
+from msgspec import Struct
 
 from securecart import settings as settings_table
 from securecart.engines.home import RECOVERY
@@ -35,7 +36,7 @@ from securecart.ops.recovery.segments import history_of
 from securecart.ops.recovery.standing import KEY
 from securecart.ops.recovery.surveying import forget_note, write_note
 
-__all__ = ["Job", "Work", "carry_out", "report_file"]
+__all__ = ["Job", "Voice", "Work", "carry_out", "report_file"]
 
 MB = 1_000_000
 ASK_WITHIN_S = 10.0
@@ -53,20 +54,27 @@ class Work(Protocol):
     async def agree(self, file: Path) -> str:
         """Before anybody buys: have what was given out since not be given out again, and forget what is no more."""
 
-    async def catch_up(self, file: Path, tell: Tell) -> str:
+    async def catch_up(self, file: Path, voice: Voice) -> str:
         """While the shop sells again: the rest of what follows."""
+
+
+class Voice(Struct, frozen=True):
+    """Where it is told what is being done (`tell`, of which only the newest matters) and what was done (`say`)."""
+
+    tell: Tell
+    say: Tell
 
 
 class Job:
     """A recovery under way: where, how far, and with whose help."""
 
-    def __init__(self, site: Site, note: Note, hands: Hands, work: Work, tell: Tell) -> None:
+    def __init__(self, site: Site, note: Note, hands: Hands, work: Work, voice: Voice) -> None:
         self.site = site
         self.home = site.home
         self.note = note
         self.hands = hands
         self.work = work
-        self.tell = tell
+        self.voice = voice
 
     @property
     def first(self) -> Path:
@@ -100,9 +108,9 @@ async def _restore(job: Job, _: str) -> str:
     await clear_the_way(folder)  # a server that a killed run left at work
     await asyncio.to_thread(shutil.rmtree, places.below(job.home, note.stamp), ignore_errors=True)
     holdings = await newest_survey(job.site, note.moment)
-    restored = await restore(job.site, holdings, note.moment, folder, job.tell, verify=True)
+    restored = await restore(job.site, holdings, note.moment, folder, job.voice.tell, verify=True)
     await asyncio.to_thread(_know_live_timelines, job, restored)
-    async with held_on(job.site, restored, note.moment, tell=job.tell, durable=True) as held:
+    async with held_on(job.site, restored, note.moment, tell=job.voice.tell, durable=True) as held:
         committed, timeline = held.reached.at, await held.promote()
         found = await _make_ours(job, held)
     history = (folder / "pg_wal" / f"{timeline:08X}.history").read_text(encoding="utf-8")
@@ -192,13 +200,17 @@ async def _mark(job: Job, _: str) -> str:
 
 async def _open(job: Job, _: str) -> str:
     await job.hands.open()
-    job.write(opened_at=datetime.now(UTC))
-    return "The shop sells again" if job.hands.sells else "The shop was down and is left down; `securecart up` starts it"
+    now, note = datetime.now(UTC), job.note
+    job.write(opened_at=now)
+    if not job.hands.sells:
+        return "The shop was down and is left down; `securecart up` starts it"
+    whole, closed = (now - note.began_at).total_seconds(), (now - (note.closed_at or now)).total_seconds()
+    return f"The shop sells again, {whole:.1f} s after the command and {closed:.1f} s after it closed"
 
 
 async def _settle(job: Job, _: str) -> str:
     await job.hands.open()
-    return await job.work.catch_up(job.file, job.tell)
+    return await job.work.catch_up(job.file, job.voice)
 
 
 async def _finish(job: Job, _: str) -> str:
@@ -311,7 +323,7 @@ async def _old_url(job: Job) -> str:
     try:
         return await job.hands.url()
     except (OperatorError, *NOT_READY) as why:
-        job.tell(f"The old database cannot be asked what came after the moment ({why})")
+        job.voice.say(f"The old database cannot be asked what came after the moment ({why})")
         return ""
 
 

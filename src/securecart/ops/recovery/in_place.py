@@ -20,7 +20,7 @@ from msgspec import Struct
 from securecart.engines import Home
 from securecart.errors import RecoveryRefused
 from securecart.ops.recovery import places
-from securecart.ops.recovery.carrying_out import Job, Work, carry_out, report_file
+from securecart.ops.recovery.carrying_out import Job, Voice, Work, carry_out, report_file
 from securecart.ops.recovery.model import Site
 from securecart.ops.recovery.planning import (
     ASIDE,
@@ -35,12 +35,11 @@ from securecart.ops.recovery.planning import (
     to_abandon,
     to_recover,
 )
-from securecart.ops.recovery.restoring import Tell
 from securecart.ops.recovery.running import hands_of
 from securecart.ops.recovery.surveying import look, observe, write_note
 from securecart.settings import Settings
 
-__all__ = ["Kept", "Report", "abandon", "make_ready_for_start", "recover"]
+__all__ = ["Kept", "Report", "Voice", "abandon", "make_ready_for_start", "recover"]
 
 
 class Kept(Struct, frozen=True):
@@ -62,7 +61,7 @@ class Report(Struct, frozen=True):
     file: str
 
 
-async def recover(site: Site, asked: str, work: Work, tell: Tell) -> Report:
+async def recover(site: Site, asked: str, work: Work, voice: Voice) -> Report:
     """Put the database as it was at the moment in place of the live one, or go on with that; errors say what to do."""
     async with _only_one(site.home):
         began = time.monotonic()
@@ -71,7 +70,7 @@ async def recover(site: Site, asked: str, work: Work, tell: Tell) -> Report:
         hands = await hands_of(site.home)
         try:
             note = seen.note or await _begin(site, seen.asked, tuple(place.node for place in seen.places), up=hands.sells)
-            job = Job(site, note, hands, work, tell)
+            job = Job(site, note, hands, work, voice)
             for step in steps:
                 await _do(job, step)
             return await _report(job, time.monotonic() - began)
@@ -79,7 +78,7 @@ async def recover(site: Site, asked: str, work: Work, tell: Tell) -> Report:
             await hands.leave()
 
 
-async def abandon(site: Site, work: Work, tell: Tell) -> list[str]:
+async def abandon(site: Site, work: Work, voice: Voice) -> list[str]:
     """Undo a recovery that is under way: the shop as it was before; `RecoveryRefused` where none is, or it sells on it."""
     async with _only_one(site.home):
         seen = await asyncio.to_thread(look, site.home, site.settings)
@@ -87,11 +86,11 @@ async def abandon(site: Site, work: Work, tell: Tell) -> list[str]:
         assert seen.note is not None
         hands, said = await hands_of(site.home), list[str]()
         try:
-            job = Job(site, seen.note, hands, work, tell)
+            job = Job(site, seen.note, hands, work, voice)
             job.write(abandoned=True)
             for step in steps:
                 said.append(await carry_out(job, step))
-                tell(f"{said[-1]}.")
+                voice.say(f"{said[-1]}.")
                 if step.do == "reopen":  # cut off from here on, the next one has no more to stop
                     job.write(**msgspec.structs.asdict(stepped_back(job.note)))
         finally:
@@ -157,30 +156,29 @@ async def _do(job: Job, step: Step) -> None:
     began = time.monotonic()
     try:
         sentence = await carry_out(job, step)
-    except BaseException as error:
+    except BaseException:
         if not is_open(job.note):
-            await _step_back(job, step, error)
+            await _step_back(job, step)
         raise
-    if step.do == "finish":
-        job.note = after(job.note, step, Told(step.name, sentence, time.monotonic() - began))
-        return
-    job.write(**msgspec.structs.asdict(after(job.note, step, Told(step.name, sentence, round(time.monotonic() - began, 2)))))
-    job.tell(f"{sentence} ({time.monotonic() - began:.1f} s).")
+    seconds = round(time.monotonic() - began, 2)
+    job.note = after(job.note, step, Told(step.name, sentence, seconds))
+    if step.do != "finish":  # which has removed what was written down
+        write_note(job.home, job.note)
+    job.voice.say(f"{sentence} ({seconds:.1f} s).")
 
 
-async def _step_back(job: Job, step: Step, error: BaseException) -> None:
+async def _step_back(job: Job, step: Step) -> None:
     """The shop sells as before; what was restored aside stays for the next try, unless restoring is what failed."""
-    job.tell(f"{str(error) or type(error).__name__}")
     if step.do in ASIDE and not job.note.closed_at:
         await carry_out(job, Step("discard"))
-        job.tell("Nothing was changed.")
+        job.voice.say("Nothing was changed.")
         return
     seen = await asyncio.to_thread(look, job.home, job.site.settings)
     for back in put_back(seen):
-        job.tell(await carry_out(job, back))
+        job.voice.say(f"{await carry_out(job, back)}.")
     job.note = stepped_back(job.note)
     write_note(job.home, job.note)
-    job.tell("Repeat the command to go on with what was restored aside, or remove that with `securecart recover abandon`.")
+    job.voice.say("Repeat the command to go on with what was restored aside, or remove that with `securecart recover abandon`.")
 
 
 async def _report(job: Job, seconds: float) -> Report:

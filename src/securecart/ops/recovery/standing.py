@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Iterator
 
@@ -121,9 +122,10 @@ async def _backup(backups: Backups, request: web.Request) -> web.StreamResponse:
     answer = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
     await answer.prepare(request)
     said = Said()
-    while said.base is None and not said.error:
-        said = await lines.get()
-        await answer.write(msgspec.json.encode(said) + b"\n")
+    with contextlib.suppress(ConnectionError):  # who asked has gone away
+        while said.base is None and not said.error:
+            said = await lines.get()
+            await answer.write(msgspec.json.encode(said) + b"\n")
     return answer
 
 
