@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,22 +14,23 @@ import pytest
 from securecart import inventory, migrations
 from securecart.checkout import together
 from securecart.checkout.model import Settlement
+from securecart.engines import Home
 from securecart.errors import RecoveryRefused
 from securecart.inventory import Receipt
 from securecart.ops.recovery import certificates, proofs
 from securecart.ops.recovery.certificates import Certificate, certificates_in
 from securecart.ops.recovery.model import Base, Site, segment_name
-from securecart.ops.recovery.proofs import Proofs
+from securecart.ops.recovery.proofs import Proofs, is_proving, only_proof
 from securecart.orders import Opened
 from securecart.payments import Charge
 from securecart.proving import prove
 from securecart.stores import postgres
 from securecart.values import Line
 from tests.archived_servers import ArchivedServer, archived_server
+from tests.commands import securecart
 from tests.orders_for_tests import a_new_order
 
 SKU = "PROVED-1"
-PROVED_WITHIN_S = 90
 LATER_MARGIN = 16 * 1024 * 1024
 
 
@@ -77,32 +80,17 @@ async def flaws_of(site: Site) -> list[tuple[str, str]]:
     return [(flaw.part, flaw.name) for flaw in found.flaws]
 
 
-async def wait_for_certificate(site: Site) -> Certificate:
-    async with asyncio.timeout(PROVED_WITHIN_S):
-        while (found := certificates.newest(site.home)) is None:  # noqa: ASYNC110 - another process writes it
-            await asyncio.sleep(0.1)
-    return found
-
-
 async def test_without_a_backup_there_is_nothing_to_prove(site: Site) -> None:
     with pytest.raises(RecoveryRefused, match="`securecart backup now` takes one"):
         await prove(site)
 
 
-async def test_the_workers_proof_restores_all_that_was_committed_until_then(
-    server: ArchivedServer, site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_all_that_was_committed_until_then_is_restored_and_read(server: ArchivedServer, site: Site) -> None:
     base = await server.back_up()
     await buy(site, 30)
-    turns = Proofs(site.home, site.settings)
-    await turns.look()
-    assert not turns._is_under_way(), "a shop that was just started has other work"
-    monkeypatch.setattr(proofs, "FIRST_AFTER_S", 0.0)
-    await turns.look()
-    await turns.look()
-    found = await wait_for_certificate(site)
-    await turns.close()
-    assert found.good, found.flaws
+    assert await flaws_of(site) == []
+    found = certificates.newest(site.home, good=True)
+    assert found is not None
     assert found.bases == (base.label,)
     assert (found.rows["orders"], found.rows["payment"], found.rows["stock"]) == (30, 30, 1)
     assert found.moment is not None
@@ -113,8 +101,40 @@ async def test_the_workers_proof_restores_all_that_was_committed_until_then(
     assert set(found.seconds) == {"restore", "replay", "check", "total"}
     assert any("gateway's book" in what for what in found.unchecked)
     assert not any("how many rows" in what for what in found.unchecked)
+
+
+async def test_the_worker_begins_one_proof_at_a_time_and_ends_it_with_itself(
+    server: ArchivedServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    home = Home(tmp_path / "home")
+    home.prepare()
+    turns = Proofs(home, server.settings)
+    monkeypatch.setattr(proofs, "PROGRAM", "http.server")  # one that goes on until it is ended
     await turns.look()
-    assert not turns._is_under_way(), "a young certificate is proof enough"
+    assert not turns.is_under_way, "a shop that was just started has other work"
+    monkeypatch.setattr(proofs, "FIRST_AFTER_S", 0.0)
+    await turns.look()
+    begun = turns._child
+    assert begun is not None
+    await turns.look()
+    assert turns._child is begun
+    await turns.close()
+    assert begun.returncode == -signal.SIGTERM
+    await turns.look()
+    assert turns._child is begun, "one that left no certificate is tried again, but not at once"
+
+
+def test_a_base_backup_that_is_due_waits_for_a_proof_but_not_for_ever(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    home.prepare()
+    assert not is_proving(home)
+    with only_proof(home):
+        assert is_proving(home)
+        with pytest.raises(RecoveryRefused, match="under way already"), only_proof(home):
+            pass
+        os.utime(home.run() / proofs.LOCK, (0, 0))
+        assert not is_proving(home)
+    assert not is_proving(home)
 
 
 async def test_a_broken_promise_and_an_index_without_its_rows_are_found(server: ArchivedServer, site: Site) -> None:
@@ -152,7 +172,11 @@ async def test_a_flipped_byte_in_a_base_is_found_and_named(server: ArchivedServe
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 0x10
     file.write_bytes(content)
-    assert await flaws_of(site) == [("base", name)]
+    done = await asyncio.to_thread(securecart, "backup", "prove", "--home", str(site.home.path), "--json")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    found = msgspec.json.decode(done.stdout, type=Certificate)
+    assert [(flaw.part, flaw.name) for flaw in found.flaws] == [("base", name)]
     good = certificates.newest(site.home, good=True)
     assert good is not None
     assert good.bases != (base.label,)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
+import msgspec
 import pytest
 
-from securecart.ops.recovery.model import SEGMENT_BYTES, Base, Gap, Holdings
+from securecart.ops.recovery.certificates import Flaw
+from securecart.ops.recovery.holdings import understood
+from securecart.ops.recovery.model import SEGMENT_BYTES, Base, Beat, Piece
 from securecart.ops.recovery.proofs import is_due
-from securecart.proving.model import Books, Tally, missing_log, missing_rows, rows_unchecked
+from securecart.proving.model import Books, Tally, missing_in, missing_rows, rows_unchecked
 
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
 
@@ -49,11 +54,36 @@ def test_what_cannot_be_judged_is_said_and_no_flaw(after: Books) -> None:
     assert said.startswith("how many rows ")
 
 
-def test_only_holes_behind_the_base_are_missing() -> None:
-    base = Base("b", "full", "", 1, 3 * SEGMENT_BYTES, 3 * SEGMENT_BYTES + 8, NOON, NOON, 0, 0, "")
-    holes = [Gap(1, number * SEGMENT_BYTES, (number + 1) * SEGMENT_BYTES) for number in (1, 4)]
-    (flaw,) = missing_log(Holdings((base,), (), (), tuple(holes), None, (), 0), base)
-    assert flaw.name == "wal/00000001/000000010000000000000004"
+def base(label: str, segment: int, *, parent: str = "") -> Base:
+    kind: Literal["full", "incremental"] = "incremental" if parent else "full"
+    start, at = segment * SEGMENT_BYTES, NOON + timedelta(minutes=segment)
+    return Base(label, kind, parent, 1, start, start + 8, at, at, 0, 0, "")
+
+
+def found_in(*bases: Base, log: Iterable[int] = range(1, 7)) -> list[tuple[str, str]]:
+    """What is missing where these bases and segments of log are there."""
+    pieces = [Piece(f"wal/{number}", 1, number * SEGMENT_BYTES, (number + 1) * SEGMENT_BYTES, SEGMENT_BYTES) for number in log]
+    beat = Beat(NOON + timedelta(hours=1), 1, 7 * SEGMENT_BYTES)
+    return [(flaw.part, flaw.name) for flaw in missing_in(understood(bases, pieces, (), (), beat))]
+
+
+def test_nothing_is_missing_where_the_newest_base_leads_to_the_beat() -> None:
+    assert found_in(base("old", 1), base("new", 3, parent="old"), log=range(3, 7)) == []
+    assert missing_in(understood((), (), (), (), None)) == []
+
+
+def test_a_hole_behind_the_newest_base_is_missing_and_none_before_it() -> None:
+    assert found_in(base("old", 1), base("new", 4), log=(1, 2, 4, 6)) == [("log", "wal/00000001/000000010000000000000005")]
+
+
+def test_a_base_that_the_newest_one_stands_on_is_missing() -> None:
+    assert found_in(base("new", 3, parent="between")) == [("base", "base/between")]
+    assert found_in(base("between", 2, parent="old"), base("new", 3, parent="between")) == [("base", "base/old")]
+
+
+def test_what_cannot_be_read_is_named() -> None:
+    holdings = msgspec.structs.replace(understood((), (), (), (), None), unread=("base/x/about is damaged: it ends early.",))
+    assert missing_in(holdings) == [Flaw("archive", "base/x/about", "base/x/about is damaged: it ends early.")]
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,11 @@ from datetime import datetime
 from msgspec import Struct
 
 from securecart.ops.recovery.certificates import Flaw
-from securecart.ops.recovery.model import Base, Holdings, lsn_in_words, segment_name
+from securecart.ops.recovery.holdings import known_of, reaches_of
+from securecart.ops.recovery.model import Holdings, lsn_in_words, segment_name
+from securecart.ops.recovery.reach import chain_in, gaps_in
 
-__all__ = ["Books", "Tally", "missing_log", "missing_rows", "rows_unchecked"]
+__all__ = ["Books", "Tally", "missing_in", "missing_rows", "rows_unchecked"]
 
 
 class Tally(Struct, frozen=True):
@@ -56,18 +58,41 @@ def rows_unchecked(before: Books, after: Books) -> list[str]:
     ]
 
 
-def missing_log(holdings: Holdings, base: Base) -> list[Flaw]:
-    """The holes in the log that would have to be replayed on this base, each named by the first segment that is not whole."""
-    return [
+def missing_in(holdings: Holdings) -> list[Flaw]:
+    """What keeps the newest base from leading to the newest moment, by name; and whatever in the archive cannot be read.
+
+    A hole in the log is named by the first segment that is not whole.
+    """
+    flaws = [Flaw("archive", _named(why), why) for why in holdings.unread]
+    eras, known = reaches_of(holdings), known_of(holdings)
+    if not eras or not eras[-1][0].bases:
+        return flaws
+    era, reaches = eras[-1]
+    newest = max(era.bases, key=lambda base: base.ended_at)
+    if not chain_in(known, newest):
+        lost = newest
+        while lost.parent in known:
+            lost = known[lost.parent]
+        flaws.append(
+            Flaw("base", f"base/{lost.parent}", f"The newest backup {newest.label} stands on it, and it is not in the archive.")
+        )
+    flaws += [
         Flaw(
             "log",
             f"wal/{gap.timeline:08X}/{segment_name(gap.timeline, gap.start)}",
             f"The log from {lsn_in_words(gap.start)} to {lsn_in_words(gap.end)} is not in the archive: "
-            "nothing after it can be reached from this base.",
+            f"nothing after it can be reached from {newest.label}.",
         )
-        for gap in holdings.gaps
-        if gap.timeline >= base.timeline and gap.end > base.start_lsn
+        for gap in gaps_in(era, reaches)
+        if gap.end > newest.start_lsn
     ]
+    return flaws
+
+
+def _named(why: str) -> str:
+    """The object that a complaint begins with."""
+    name = why.partition(" ")[0]
+    return name if "/" in name else "beat" if name == "beat" else "archive"
 
 
 def _bounds(before: Books, after: Books) -> Iterator[tuple[str, tuple[int, int]]]:

@@ -34,7 +34,7 @@ from securecart.ops.recovery.holdings import base_for, survey
 from securecart.ops.recovery.model import Beat, Holdings, Moment, Site
 from securecart.ops.recovery.proofs import only_proof
 from securecart.ops.recovery.restoring import log_of, restore
-from securecart.proving.model import Books, missing_log, missing_rows, rows_unchecked
+from securecart.proving.model import Books, missing_in, missing_rows, rows_unchecked
 from securecart.proving.reading import books_of, count_rows, read_everything
 from securecart.stores import postgres
 
@@ -58,9 +58,12 @@ NEVER_CHECKED = (
 
 
 class Plan(Struct, frozen=True):
-    """What is to be proved: which moment, from what the archive holds, and how many rows the living database had before."""
+    """What is to be proved: which moment, from what the archive holds, and how many rows the living database had before.
 
-    moment: Moment
+    Without a moment there are backups, and none leads anywhere.
+    """
+
+    moment: Moment | None
     holdings: Holdings
     books: Books | None
     unchecked: tuple[str, ...]
@@ -83,18 +86,16 @@ async def prove(site: Site, *, at: Moment | None = None, tell: Tell = lambda _: 
     began_at, began = datetime.now(UTC), time.perf_counter()
     with only_proof(site.home):
         plan = await _plan(site, at, tell)
-        base = base_for(plan.holdings, plan.moment)
         proof = Proof(
-            missing_log(plan.holdings, base) if at is None else [],
+            missing_in(plan.holdings) if at is None else [],
             [*plan.unchecked, *NEVER_CHECKED],
             {},
             Certificate(certificates.stamp_of(began_at), False, began_at, site.archive.where, securecart=securecart.__version__),
         )
-        proof.found = msgspec.structs.replace(proof.found, moment=plan.moment.at, bases=(base.label,))
-        try:
-            await _restore_and_check(site, plan, proof, tell)
-        except BROKEN as error:
-            proof.flaws.append(_flaw_of(error, base.label))
+        if plan.moment is not None:
+            await _restore_and_check(site, plan, plan.moment, proof, tell)
+        elif not proof.flaws:
+            raise RecoveryRefused(problem="There is no backup to prove yet: `securecart backup now` takes one.")
         proof.seconds["total"] = round(time.perf_counter() - began, 2)
         certificate = msgspec.structs.replace(
             proof.found,
@@ -114,7 +115,7 @@ async def _plan(site: Site, at: Moment | None, tell: Tell) -> Plan:
     books, why = await _books(site, tell)
     holdings = await asyncio.to_thread(survey, site.archive)
     if not holdings.windows:
-        raise RecoveryRefused(problem="There is no backup to prove yet: `securecart backup now` takes one.")
+        return Plan(None, holdings, None, (why,) if why else ())
     newest = holdings.windows[-1].until
     if books is not None and newest < books.counted_at:
         books, why = None, f"{ROWS}: the moment in which they were counted cannot be reached"
@@ -141,7 +142,7 @@ async def _archived(site: Site, moment: datetime, tell: Tell) -> bool:
     deadline = time.monotonic() + ARCHIVED_WITHIN_S
     tell("Waiting until the archive holds this moment")
     while time.monotonic() < deadline:
-        with contextlib.suppress(ArchiveMissing):
+        with contextlib.suppress(ArchiveDamaged, ArchiveLocked, ArchiveMissing, msgspec.MsgspecError):
             beat = msgspec.json.decode(await asyncio.to_thread(site.archive.read, "beat"), type=Beat)
             if beat.at >= moment:
                 return True
@@ -149,26 +150,32 @@ async def _archived(site: Site, moment: datetime, tell: Tell) -> bool:
     return False
 
 
-async def _restore_and_check(site: Site, plan: Plan, proof: Proof, tell: Tell) -> None:
-    """Restore, replay, check; what is found goes into the proof, phase by phase."""
-    folder = site.home.data(PLACE).with_name(PLACE) / "data"
-    began = time.perf_counter()
-    async with _cleared(folder):
-        restored = await restore(site, plan.holdings, plan.moment, folder, tell, verify=True)
-        proof.seconds["restore"] = round(time.perf_counter() - began, 2)
-        labels = tuple(one.label for one in restored.bases)
-        log_bytes = restored.end_lsn - restored.start_lsn
-        proof.found = msgspec.structs.replace(proof.found, bases=labels, log_bytes=log_bytes)
-        replaying = time.perf_counter()
-        async with held_on(site, restored, plan.moment, tell=tell, number=0) as held:
-            await held.promote()
-            proof.seconds["replay"] = round(time.perf_counter() - replaying, 2)
-            checking = time.perf_counter()
-            try:
-                await _check(held.url(), site, plan, proof, tell)
-            except (*LOST, StoreAway) as error:
-                proof.flaws.append(Flaw("restore", labels[-1], f"The restored server gave up: {error or type(error).__name__}."))
-            proof.seconds["check"] = round(time.perf_counter() - checking, 2)
+async def _restore_and_check(site: Site, plan: Plan, moment: Moment, proof: Proof, tell: Tell) -> None:
+    """Restore, replay, check; what is found goes into the proof, phase by phase. A restore that fails is a flaw."""
+    base = base_for(plan.holdings, moment)
+    proof.found = msgspec.structs.replace(proof.found, moment=moment.at, bases=(base.label,))
+    folder = site.home.data(PLACE) / "data"
+    try:
+        async with _cleared(folder):
+            began = time.perf_counter()
+            restored = await restore(site, plan.holdings, moment, folder, tell, verify=True)
+            proof.seconds["restore"] = round(time.perf_counter() - began, 2)
+            labels = tuple(one.label for one in restored.bases)
+            log_bytes = restored.end_lsn - restored.start_lsn
+            proof.found = msgspec.structs.replace(proof.found, bases=labels, log_bytes=log_bytes)
+            replaying = time.perf_counter()
+            async with held_on(site, restored, moment, tell=tell, number=0) as held:
+                await held.promote()
+                proof.seconds["replay"] = round(time.perf_counter() - replaying, 2)
+                checking = time.perf_counter()
+                try:
+                    await _check(held.url(), site, plan, proof, tell)
+                except (*LOST, StoreAway) as error:
+                    why = f"The restored server gave up: {error or type(error).__name__}."
+                    proof.flaws.append(Flaw("restore", base.label, why))
+                proof.seconds["check"] = round(time.perf_counter() - checking, 2)
+    except BROKEN as error:
+        proof.flaws.append(_flaw_of(error, base.label))
 
 
 async def _check(url: str, site: Site, plan: Plan, proof: Proof, tell: Tell) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -33,6 +35,7 @@ FIRST_AFTER_S = 600.0
 AGAIN_AFTER_S = 900.0
 STOPS_WITHIN_S = 8.0
 ASK_WITHIN_S = 2.0
+WAITED_FOR_S = 3_600.0
 LOCK = "proving.lock"
 
 
@@ -66,16 +69,25 @@ def only_proof(home: Home) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise RecoveryRefused(problem="A proof of the newest backup is under way already; wait until it is done.") from None
+        os.utime(lock.fileno())
         yield
 
 
 def is_proving(home: Home) -> bool:
-    """Whether a proof is under way: a base backup that is only due can wait until it is done."""
+    """Whether a base backup that is only due should wait for a proof: for one that began within the last hour.
+
+    Of lowest rank it may take for ever on a machine that never rests, and no base must wait so long.
+    """
     try:
-        with only_proof(home):
-            return False
-    except RecoveryRefused:
+        with (home.run() / LOCK).open("rb") as lock:
+            if time.time() - os.fstat(lock.fileno()).st_mtime > WAITED_FOR_S:
+                return False
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
         return True
+    return False
 
 
 class Doing(Struct, frozen=True):
@@ -102,7 +114,7 @@ class Proofs:
 
     async def look(self) -> None:
         """Begin a proof if one is due; returns at once."""
-        if not self.wanted or self._is_under_way():
+        if not self.wanted or self.is_under_way:
             return
         last = await asyncio.to_thread(certificates.newest, self._home)
         due = is_due(
@@ -128,7 +140,9 @@ class Proofs:
                 child.kill()
             await child.wait()
 
-    def _is_under_way(self) -> bool:
+    @property
+    def is_under_way(self) -> bool:
+        """Whether a proof runs that this process began."""
         return self._child is not None and self._child.returncode is None
 
     async def _begin(self) -> None:
