@@ -32,8 +32,9 @@ from securecart.settings import Settings
 from tests.orders_for_tests import a_product
 from tests.shopping import a_buyer, buy
 
-BUYERS = 12
-BUY_FOR_S = 4.0
+BUYERS = 8
+BUY_FOR_S, BUY_FOR_S_MAX = 3.0, 30.0
+ORDERS_MIN = 60
 MOMENTS = 12
 SEED = "SECURECART_TEST_SEED"
 
@@ -60,8 +61,9 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-async def keep_buying(shop: Shop, sku: str, until: datetime, bought: list[Bought]) -> None:
-    while now() < until:
+async def keep_buying(shop: Shop, sku: str, bought: list[Bought]) -> None:
+    began = now()
+    while (elapsed := (now() - began).total_seconds()) < BUY_FOR_S or (len(bought) < ORDERS_MIN and elapsed < BUY_FOR_S_MAX):
         with contextlib.suppress(StoreAway, GatewayAway):  # a machine that is very busy; nothing was acknowledged
             shopper = await a_buyer(shop, sku, random.randint(1, 3))
             sent = now()
@@ -134,8 +136,8 @@ async def test_every_moment_holds_what_was_acknowledged_by_then_and_nothing_late
     bought: list[Bought] = []
     async with archived(engines) as backups:
         await backups.now(full=True, tell=lambda _: None)
-        until = now() + timedelta(seconds=BUY_FOR_S)
-        await asyncio.gather(*(keep_buying(shop, sku, until, bought) for _ in range(BUYERS)))
+        await asyncio.gather(*(keep_buying(shop, sku, bought) for _ in range(BUYERS)))
+        assert len(bought) >= ORDERS_MIN, "a machine that is too busy for this test"
         bought.sort(key=lambda one: one.sent)
         first, *later = moments_of(bought, random.Random(seed))
         wrong = {}
@@ -146,4 +148,3 @@ async def test_every_moment_holds_what_was_acknowledged_by_then_and_nothing_late
                 wrong[moment] = await differences(held.url(), sku, bought, moment)
     found = [f"at {moment}: {one}" for moment, several in wrong.items() for one in several]
     assert not found, f"{SEED}={seed}"
-    assert len(bought) > MOMENTS
