@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -29,11 +28,11 @@ from securecart.errors import (
 )
 from securecart.ops.recovery import certificates
 from securecart.ops.recovery.certificates import Certificate, Flaw
-from securecart.ops.recovery.going_back import held_on
+from securecart.ops.recovery.going_back import clear_away, held_on
 from securecart.ops.recovery.holdings import base_for, survey
 from securecart.ops.recovery.model import Beat, Holdings, Moment, Site
 from securecart.ops.recovery.proofs import only_proof
-from securecart.ops.recovery.restoring import log_of, restore
+from securecart.ops.recovery.restoring import restore
 from securecart.proving.model import Books, missing_in, missing_rows, rows_unchecked
 from securecart.proving.reading import books_of, count_rows, read_everything
 from securecart.stores import postgres
@@ -234,10 +233,8 @@ def _flaw_of(error: SecureCartError, label: str) -> Flaw:
 @asynccontextmanager
 async def _cleared(folder: Path) -> AsyncIterator[None]:
     """Nothing is left in the place before or after, not even of a proof that was killed."""
-    places = (folder, log_of(folder), folder.with_name(f"{folder.name}.parts"), folder.with_name(f"{folder.name}.run"))
     await clear_the_way(folder)
     try:
         yield
     finally:
-        for place in places:
-            await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
+        await asyncio.to_thread(clear_away, folder)

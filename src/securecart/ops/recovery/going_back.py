@@ -25,7 +25,7 @@ from securecart.ops.recovery.restoring import Restored, Tell, log_of, newest_sur
 from securecart.ops.recovery.scratch import Reached, ScratchServer, clear_sockets, given_of
 from securecart.ops.recovery.waldump import Log
 
-__all__ = ["Held", "held_at", "held_on", "newest_survey"]
+__all__ = ["Held", "clear_away", "held_at", "held_on", "newest_survey"]
 
 ASIDE = "aside"
 
@@ -116,12 +116,12 @@ async def held_at(
     folder, lock = await asyncio.to_thread(_take_place, site)
     try:
         await clear_the_way(folder)
-        await asyncio.to_thread(_clear, folder)
+        await asyncio.to_thread(clear_away, folder)
         restored = await restore(site, holdings, moment, folder, tell, up_to=up_to)
         async with held_on(site, restored, moment, tell=tell, durable=durable, number=int(folder.name)) as held:
             yield held
     finally:
-        await asyncio.to_thread(_clear, folder)
+        await asyncio.to_thread(clear_away, folder)
         lock.close()
 
 
@@ -155,7 +155,8 @@ def _take_place(site: Site) -> tuple[Path, IO[bytes]]:
         return below / str(number), lock
 
 
-def _clear(folder: Path) -> None:
+def clear_away(folder: Path) -> None:
+    """Remove a restored data folder and everything that belongs to it; its server must not run any more."""
     clear_sockets(folder)
     for name in (folder, log_of(folder), given_of(folder), parts_of(folder)):
         shutil.rmtree(name, ignore_errors=True)
