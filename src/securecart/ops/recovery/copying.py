@@ -34,8 +34,8 @@ WORDS_MAX = 400
 KILOBYTE, MB = 1024, 1_000_000
 # So much stays free on the disk of the copy, which may be the database's own.
 SPARE_BYTES = 300 * MB
-# How long the server may take over the checkpoint that a copy begins with, which it would stretch over many minutes.
-CHECKPOINT_WITHIN_S, LOOK_EVERY_S = 30.0, 0.5
+# How long the server may stretch the checkpoint that a copy begins with, so that nobody feels it.
+CHECKPOINT_WITHIN_S, LOOK_EVERY_S = 300.0, 0.5
 COPYING = "SELECT pid, phase = 'waiting for checkpoint to finish' AS waits FROM pg_stat_progress_basebackup"
 
 
@@ -56,8 +56,11 @@ class Copy(Struct, frozen=True):
     manifest: Path | None = None
 
 
-async def copy(nodes: Nodes, programs: Path, asked: Copy, tell: Tell) -> None:
-    """Copy; `CopyFailed` says why it could not be done, and leaves what there is in the folder."""
+async def copy(nodes: Nodes, programs: Path, asked: Copy, tell: Tell, hurried: asyncio.Event) -> None:
+    """Copy; `CopyFailed` says why it could not be done, and leaves what there is in the folder.
+
+    Once it is `hurried`, because somebody waits for it, its checkpoint is not stretched any longer.
+    """
     child = await asyncio.create_subprocess_exec(
         *mortal(_command(programs, asked)),
         stdin=subprocess.DEVNULL,
@@ -66,7 +69,7 @@ async def copy(nodes: Nodes, programs: Path, asked: Copy, tell: Tell) -> None:
         env={**os.environ, "PGPASSFILE": str(nodes.write_passwords()), "LC_ALL": "C"},
     )
     go_last(child.pid)
-    beside = asyncio.create_task(_see_to_server(nodes, asked.source))
+    beside = asyncio.create_task(_see_to_server(nodes, asked.source, hurried))
     try:
         words = await _listen(child, asked.folder, tell)
         await child.wait()
@@ -124,19 +127,19 @@ async def _listen(child: asyncio.subprocess.Process, folder: Path, tell: Tell) -
     return words
 
 
-async def _see_to_server(nodes: Nodes, source: Node) -> None:
+async def _see_to_server(nodes: Nodes, source: Node, hurried: asyncio.Event) -> None:
     """Give the server's end of the copy the lowest priority, and have it not wait too long for its checkpoint."""
     with contextlib.suppress(*NOT_READY):
         connection = await nodes.connect_as_superuser(source)
         if connection is None:
             return
         try:
-            await _watch(connection)
+            await _watch(connection, hurried)
         finally:
             connection.terminate()
 
 
-async def _watch(connection: asyncpg.Connection) -> None:
+async def _watch(connection: asyncpg.Connection, hurried: asyncio.Event) -> None:
     deadline = asyncio.get_running_loop().time() + CHECKPOINT_WITHIN_S
     seen: set[int] = set()
     while True:
@@ -147,7 +150,7 @@ async def _watch(connection: asyncpg.Connection) -> None:
                 go_last(row["pid"])
         if seen and not any(row["waits"] for row in rows):
             return
-        if asyncio.get_running_loop().time() > deadline:
+        if hurried.is_set() or asyncio.get_running_loop().time() > deadline:
             await connection.execute("CHECKPOINT")
             return
         await asyncio.sleep(LOOK_EVERY_S)

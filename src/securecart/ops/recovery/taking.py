@@ -82,12 +82,17 @@ class Taker:
         self._staging = site.home.data("archiver") / "staging"
         self._arrived = arrived
         self._one_at_a_time = asyncio.Lock()
+        self._hurried = asyncio.Event()
         self._given_up = threading.Event()
         self._last = ThreadPoolExecutor(1, "base backup", initializer=this_thread_goes_last)
 
     async def take(self, wanted: Wanted, tell: Tell) -> Base:
         """Take a base; one that cannot be incremental is taken in full. Raises what keeps it from being taken."""
+        if wanted.hurry:
+            self._hurried.set()  # the one that is under way is hurried too
         async with self._one_at_a_time:
+            if not wanted.hurry:
+                self._hurried.clear()
             began = asyncio.get_running_loop().time()
             try:
                 await self._in_thread(self._clear)
@@ -140,7 +145,7 @@ class Taker:
         # A standby's checkpoint holds up nobody who buys.
         hurry = wanted.hurry or source != self.nodes.writer
         asked = Copy(source, folder, self.site.settings.backup_rate_mb, hurry, parents if parent is not None else None)
-        await copy(self.nodes, self._programs, asked, tell)
+        await copy(self.nodes, self._programs, asked, tell, self._hurried)
         ended, next_xid = await self.nodes.ask(), await self.nodes.next_xid()
         tell("Verifying every file of the copy")
         try:
