@@ -89,14 +89,20 @@ class Nodes:
 
     async def ask(self) -> Position:
         """How far the writer's log is at this moment; `StoreAway` when no node takes writes."""
-        if self._connection is None:
-            await self._find()
-        assert self._connection is not None
+        if self._connection is not None:
+            try:
+                return await self._ask(self._connection)
+            except NOT_READY:
+                self.forget()
+        connection = await self._find()
         try:
-            row = await self._connection.fetchrow(POSITION, timeout=WITHIN_S)
+            return await self._ask(connection)
         except NOT_READY as error:
             self.forget()
             raise StoreAway(store="orders database", retry_after=1) from error
+
+    async def _ask(self, connection: asyncpg.Connection) -> Position:
+        row = await connection.fetchrow(POSITION, timeout=WITHIN_S)
         assert row is not None
         self._timeline = int(row["segment"][:8], 16)
         written = lsn_of(row["written"]) if row["written"] else None
@@ -109,18 +115,19 @@ class Nodes:
         self._connection = self.writer = None
 
     async def standbys(self) -> list[Node]:
-        """The nodes that stream from the writer, those that have received most first."""
-        found: list[tuple[int, Node]] = []
+        """The nodes that stream from the writer: those of this region first, and of them those that have received most."""
+        near = _named(settings_table.load(str(self.home.path)).region_postgres_url)
+        found: list[tuple[bool, int, Node]] = []
         for node, connection in await self._connected(SUPERUSER):  # only it may see what a standby receives
             try:
                 row = await connection.fetchrow(STANDING, timeout=WITHIN_S)
                 if row is not None and row["follows"] and row["receiving"] == "streaming" and row["received"]:
-                    found.append((lsn_of(row["received"]), node))
+                    found.append((node not in near, -lsn_of(row["received"]), node))
             except NOT_READY:
                 continue
             finally:
                 connection.terminate()
-        return [node for _, node in sorted(found, key=lambda one: -one[0])]
+        return [node for _, _, node in sorted(found, key=lambda one: one[:2])]
 
     async def slot(self) -> Slot:
         """The archiver's slot at the writer, and the oldest log that is there; raises `NOT_READY`."""
@@ -171,9 +178,7 @@ class Nodes:
 
     def all(self) -> list[Node]:
         """Every node that the home's settings name."""
-        netloc = urlsplit(settings_table.load(str(self.home.path)).postgres_url).netloc.rpartition("@")[2]
-        named = [one.rpartition(":") for one in netloc.split(",") if ":" in one]
-        return [Node(host, int(port)) for host, _, port in named]
+        return _named(settings_table.load(str(self.home.path)).postgres_url)
 
     async def connect_as_superuser(self, node: Node) -> asyncpg.Connection | None:
         """A connection to any node, for the caller to close; None when it does not answer."""
@@ -192,7 +197,7 @@ class Nodes:
         finally:
             admin.terminate()
 
-    async def _find(self) -> None:
+    async def _find(self) -> asyncpg.Connection:
         """Connect to the node that takes writes, and to none that was overtaken; who does not answer is not waited for then."""
         asking = [asyncio.create_task(self._connect_if_writer(node)) for node in self.all()]
         try:
@@ -200,7 +205,7 @@ class Nodes:
                 found = await answered
                 if found is not None:
                     self.writer, self._connection = found
-                    return
+                    return found[1]
         finally:
             for task in asking:
                 task.cancel()
@@ -248,3 +253,8 @@ class Nodes:
             )
         except NOT_READY:
             return None
+
+
+def _named(url: str) -> list[Node]:
+    netloc = urlsplit(url).netloc.rpartition("@")[2]
+    return [Node(host, int(port)) for host, _, port in (one.rpartition(":") for one in netloc.split(",")) if host]
