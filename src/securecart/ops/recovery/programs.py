@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +16,7 @@ from securecart.engines.process import clean_environment
 from securecart.errors import RecoveryRefused
 from securecart.ops.recovery.model import Site
 
-__all__ = ["ENVIRONMENT", "has_incrementals", "links", "mortal", "programs_for", "run_program"]
+__all__ = ["ENVIRONMENT", "has_incrementals", "kill", "links", "mortal", "programs_for", "run_program"]
 
 WORDS_MAX = 400
 # Times in UTC and words in English, for what is read from their output.
@@ -50,11 +52,16 @@ async def run_program(command: Sequence[str | Path], *, what: str, fails: bool =
     try:
         printed, complaint = await child.communicate()
     finally:
-        if child.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                child.kill()
-            await child.wait()
+        kill(child)
+        await child.wait()
     if child.returncode and not fails:
         words = " ".join(complaint.decode(errors="replace").split())[-WORDS_MAX:]
         raise RecoveryRefused(problem=f"{Path(command[0]).name} failed ({what}): {words}")
     return printed.decode(errors="replace")
+
+
+def kill(child: asyncio.subprocess.Process) -> None:
+    """End a child at once, if it has not ended by itself. Its own `kill` would take its exit code away from asyncio."""
+    if child.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child.pid, signal.SIGKILL)

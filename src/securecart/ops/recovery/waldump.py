@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from securecart.errors import RecoveryRefused
 from securecart.ops.recovery.model import SEGMENT_BYTES, Moment, Site, lsn_in_words, lsn_of, segment_name
-from securecart.ops.recovery.programs import ENVIRONMENT, WORDS_MAX, mortal, programs_for, run_program
+from securecart.ops.recovery.programs import ENVIRONMENT, WORDS_MAX, kill, mortal, programs_for, run_program
 from securecart.ops.recovery.restoring import Restored, Tell
 
 __all__ = ["END", "Listener", "Log", "Place", "time_in"]
@@ -211,9 +211,9 @@ async def _listen(command: Sequence[str | Path], listener: Listener, told: Calla
     try:
         await asyncio.shield(reading)
         if listener.done:
-            _kill(child)
+            kill(child)
     except BaseException:
-        _kill(child)
+        kill(child)
         raise
     finally:
         await asyncio.gather(child.wait(), reading, return_exceptions=True)
@@ -234,11 +234,6 @@ def _hand_on(source: int, listener: Listener, told: Callable[[int], None]) -> No
         if listener.lsn - told_at > TELL_EVERY_BYTES:
             told_at = listener.lsn
             told(listener.lsn)
-
-
-def _kill(child: asyncio.subprocess.Process) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        child.kill()
 
 
 def _at_its_end(complaint: str, end: int) -> bool:
