@@ -15,7 +15,7 @@ PATIENCE_S = 90.0
 
 
 def test_both_mishaps_are_undone_row_by_row_while_shoppers_buy(tmp_path: Path) -> None:
-    drill = ("drill", "undelete", "--orders=30", "--calm=2", "--shoppers=6", "--seed=7", "--json")
+    drill = ("drill", "undelete", "--orders=30", "--calm=2", "--shoppers=4", "--seed=7", "--json")
     done = securecart(*drill, TMPDIR=str(tmp_path))
     assert "Traceback" not in done.stderr, done.stderr
     assert done.stdout, done.stderr

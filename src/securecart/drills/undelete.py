@@ -40,12 +40,12 @@ __all__ = ["drill_undelete"]
 SQL = statements_of(__package__)
 SESSIONS_FILE = "drill-sessions.txt"
 # Those who fill the shop come back to buy nothing afterwards: what they bought, nobody has in hand any more.
-FIRST_FILLER, FILLERS = FIRST_HOUSEHOLD + 10_000, 16
+FIRST_FILLER, FILLERS, EACH_BUYS = FIRST_HOUSEHOLD + 10_000, 16, 10
 SPARED_SHARE, SPARED_LEAST = 0.2, 10
 CARDS = (("tok_visa", 80), ("tok_mastercard", 15), ("tok_declined", 5))
 FILLED_WITHIN_S, DECIDED_WITHIN_S = 900.0, 90.0
 TELL_EVERY_S = 5.0
-SETTLES_S, NOTICED_AFTER_S, GOES_ON_S = 2.0, 4.0, 2.0
+SETTLES_S, NOTICED_AFTER_S, GOES_ON_S = 1.5, 3.0, 1.5
 A_FEW_SECONDS = timedelta(seconds=2)
 PAGES = 20
 READ_WITHIN_S, LATE_S = 60.0, 15.0
@@ -85,19 +85,19 @@ async def drill_undelete(loaded: Settings, plan: UndeletePlan, *, tell: Callable
     """
     if not loaded.web_url or not loaded.postgres_owner_url:
         raise NotRunning(home=loaded.home)
-    began, goods = time.monotonic(), Goods()
+    began, goods, count = time.monotonic(), Goods(), min(FILLERS, -(-plan.orders // EACH_BUYS))
     async with (
         open_shop(loaded) as shop,
         connect(
             loaded.web_url,
             loaded.internal_key,
             tokens=Path(loaded.home) / SESSIONS_FILE,
-            connections=plan.shoppers + FILLERS,
+            connections=plan.shoppers + count,
         ) as client,
     ):
         await goods.put_on_sale(shop)
         crowd = Crowd(client, goods, shoppers=plan.shoppers, seed=plan.seed, habits=Habits(cards=CARDS))
-        fillers = Crowd(client, goods, shoppers=FILLERS, seed=plan.seed, first=FIRST_FILLER, habits=Habits((0.0, 0.0), CARDS))
+        fillers = Crowd(client, goods, shoppers=count, seed=plan.seed, first=FIRST_FILLER, habits=Habits((0.0, 0.0), CARDS))
         owner = await asyncpg.connect(loaded.postgres_owner_url)
         try:
             dice = random.Random(plan.seed)  # noqa: S311 - a seed makes a drill repeatable
