@@ -20,8 +20,8 @@ from securecart.telemetry import log
 __all__ = ["TROUBLE", "Backups"]
 
 LOOK_EVERY_S = 2.0
-# The first base of all is taken when the first log has been in the archive for so long: a shop that just starts has other work.
-FIRST_AFTER_S = 10.0
+# A base that is due waits until log has been archived for so long: a shop that just starts has other work.
+BEGINS_AFTER_S = 10.0
 AGAIN_AFTER_S, AGAIN_AFTER_MAX_S = 30.0, 600.0
 TROUBLE = (SecureCartError, OSError, *NOT_READY)
 
@@ -37,6 +37,7 @@ class Backups:
         self._site = archiver.site
         self._taker = Taker(archiver.site, archiver.arrived)
         self._due: Due | None = None
+        self._waits = True
         self._pause_s = 0.0
         self._not_before = 0.0
 
@@ -77,13 +78,13 @@ class Backups:
     async def _turn(self) -> None:
         if self._archiver.lost_log.is_set():
             self._archiver.lost_log.clear()
-            self._due = None
+            self._due, self._waits = None, False
         if self._due is None:
             await self._look()
         wanted = self._due
         if wanted is None or wanted.kind is None or not wanted.is_now(datetime.now(UTC)):
             return
-        if not self.bases and time.monotonic() < self._archiver.health.first_beat_at + FIRST_AFTER_S:
+        if self._waits and time.monotonic() < self._archiver.health.first_beat_at + BEGINS_AFTER_S:
             return
         if await asyncio.to_thread(is_proving, self._site.home):  # one heavy work at a time
             return

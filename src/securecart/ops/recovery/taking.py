@@ -145,6 +145,7 @@ class Taker:
         # A standby's checkpoint holds up nobody who buys.
         hurry = wanted.hurry or source != self.nodes.writer
         asked = Copy(source, folder, self.site.settings.backup_rate_mb, hurry, parents if parent is not None else None)
+        tell("Waiting for the checkpoint that a copy begins with")
         await copy(self.nodes, self._programs, asked, tell, self._hurried)
         ended, next_xid = await self.nodes.ask(), await self.nodes.next_xid()
         tell("Verifying every file of the copy")
