@@ -22,8 +22,8 @@ RANGE = 4_000
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 os.environ[PORTS] = f"{20_000 + RANGE * WORKER % 8_000}-{20_000 + RANGE * WORKER % 8_000 + RANGE - 1}"
 
-# A slow gateway is waited for 2.5 s, and nothing is swept but by the test that is about sweeping.
-SETTINGS = {"gateway_timeout_s": 2.5, "sweep_seconds": 3600.0}
+# A slow gateway is waited for 2.5 s, and nothing is swept but by the test that is about sweeping; nobody reads tables' streams.
+SETTINGS = {"gateway_timeout_s": 2.5, "sweep_seconds": 3600.0, "table_journal": False}
 
 
 @pytest.fixture(scope="session")

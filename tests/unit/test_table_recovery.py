@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -12,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from securecart.app import _streams as streams_wanted
 from securecart.errors import ArchiveDamaged
 from securecart.ops.recovery.model import Window
+from securecart.ops.recovery.sites import site_of
 from securecart.ops.table_recovery import holdings
 from securecart.ops.table_recovery.fold import as_it_was, one_as_it_was
 from securecart.ops.table_recovery.model import (
@@ -37,6 +40,7 @@ from securecart.ops.table_recovery.model import (
     surplus,
     windows,
 )
+from securecart.settings import Settings
 from securecart.stores.archive import open_archive
 from securecart.stores.dynamodb.stream import Place
 
@@ -251,3 +255,33 @@ def test_what_the_archive_holds_is_found_by_one_look(tmp_path: Path) -> None:
     assert [entry.key for entry in holdings.entries(archive, folder, "20261130T120000.000", taken)] == [KEYS[0]]
     with pytest.raises(ArchiveDamaged, match="1 items and should have 2"):
         list(holdings.entries(archive, folder, "20261130T120000.000", replace(taken, items=2)))
+
+
+LOCAL = "http://127.0.0.1:1"
+
+
+@pytest.mark.parametrize(
+    ("told", "given", "streams"),
+    [
+        ({"dynamodb_url": LOCAL}, {}, True),
+        ({"dynamodb_url": LOCAL, "table_journal": False}, {}, False),  # those that are there are turned off: they cost
+        ({"dynamodb_url": LOCAL, "archive": "off"}, {}, False),
+        ({"dynamodb_url": LOCAL, "table_journal": False, "profile": "regions"}, {}, None),  # the replicator has them
+        ({"dynamodb_url": LOCAL, "table_journal": False}, {"SECURECART_DYNAMODB_URL": LOCAL}, None),  # others may read there
+        ({"dynamodb_url": LOCAL}, {"SECURECART_DYNAMODB_URL": LOCAL}, True),
+        ({}, {}, None),  # on AWS
+    ],
+)
+def test_tables_tell_their_changes_where_somebody_keeps_them(
+    told: dict[str, Any], given: dict[str, str], streams: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SECURECART_DYNAMODB_URL", raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert streams_wanted(Settings(**told)) is streams
+
+
+def test_every_region_of_a_shop_has_its_tables_in_the_same_archive(tmp_path: Path) -> None:
+    shop = Settings(home=str(tmp_path))
+    second = Settings(home=str(tmp_path / "region-b"), region="b")
+    assert site_of(shop).archive.where == site_of(second).archive.where == str(tmp_path / "archive")
