@@ -172,7 +172,7 @@ def _show_transactions(line: Sequence[Transaction]) -> None:
 
 
 def _in_words(one: Transaction) -> str:
-    return f"{one.name.partition(':')[2]} committed {one.at:%Y-%m-%d %H:%M:%S.%f}"[:-3] + f" UTC: {_deeds(one.tables)}"
+    return f"{one.xid} committed {one.at:%Y-%m-%d %H:%M:%S.%f}"[:-3] + f" UTC: {_deeds(one.tables)}"
 
 
 def _deeds(tables: dict[str, Changes]) -> str:

@@ -21,9 +21,9 @@ OTHERS_MAX = 5
 
 
 class Transaction(Struct, frozen=True):
-    """A transaction as a person sees it; `name` is what to type to mean the moment right before it."""
+    """A transaction as a person sees it: when it committed, rows deleted and changed, and what it did to each table."""
 
-    name: str
+    xid: int
     at: datetime
     rows: int
     tables: dict[str, Changes]
@@ -33,7 +33,12 @@ class Transaction(Struct, frozen=True):
         """What it did, in these tables or in all."""
         mine = {name: changes for name, changes in happening.tables.items() if not tables or name in tables}
         rows = sum(one.deleted + one.updated for one in mine.values())
-        return cls(f"before:{happening.xid}", happening.at, rows, happening.tables)
+        return cls(happening.xid, happening.at, rows, happening.tables)
+
+    @property
+    def name(self) -> str:
+        """What to type to mean the moment right before it."""
+        return f"before:{self.xid}"
 
 
 class Accident(Struct, frozen=True):

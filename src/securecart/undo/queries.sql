@@ -8,6 +8,15 @@ SELECT at FROM (
 ORDER BY rank, at
 LIMIT 1;
 
+-- name: corrected
+-- Rows whose counters were corrected before, for the transaction $1 that committed at $2.
+SELECT relation, key FROM corrected WHERE xid = $1 AND committed_at = $2;
+
+-- name: note_corrected
+-- The counters of rows of the table $3 with the keys $4 (each as the array that it is, in text) were corrected, for the
+-- transaction $1 that committed at $2.
+INSERT INTO corrected (xid, committed_at, relation, key) SELECT $1, $2, $3, unnest($4::text[])::text[];
+
 -- name: orders_of_payments
 -- The orders to which the payments $1 belong.
 SELECT DISTINCT order_id FROM payment WHERE id = ANY ($1::bigint[]);

@@ -29,7 +29,7 @@ from securecart.ops.recovery.restoring import Tell
 from securecart.ops.recovery.schema import SESSION, Shape, key_text, quoted, with_ancestors
 from securecart.promises import Finding
 from securecart.stores import postgres
-from securecart.stores.postgres import Fresh, Transaction
+from securecart.stores.postgres import Fresh, Transaction, statements_of
 from securecart.telemetry import log
 from securecart.undo.accident import Accident, find_accident
 from securecart.undo.policies import POLICY
@@ -37,6 +37,8 @@ from securecart.undo.preview import check_names, connect_live
 from securecart.undo.telling import Concerned, Told, tell_shop
 
 __all__ = ["Ask", "Part", "Report", "bring_back"]
+
+SQL = statements_of(__package__)
 
 CONFLICTS_SHOWN = 100
 FINDINGS_SHOWN = 5
@@ -176,7 +178,7 @@ async def _write(site: Site, case: _Case, *, carry_out: bool, tell: Tell) -> Rep
     found: Report | None = None
     try:
         async with database.transaction() as tx:
-            back = Return(tx, case.lost, case.facts, POLICY, case.wish)
+            back = Return(tx, case.lost, await _not_yet_corrected(tx, case), POLICY, case.wish)
             concerned = _concerned(case, back.plan)
             if carry_out and concerned.is_catalogue:
                 await catalog.take_turn(tx)
@@ -206,6 +208,7 @@ async def _carry_out(tx: Transaction, case: _Case, back: Return, concerned: Conc
     """Write the rows, have the shop follow, and see that its promises are kept; `RecoveryRefused` when they would not be."""
     wrong_before = await _wrong(tx, concerned)
     plan = await back.carry_out()
+    await _note_corrected(tx, case, plan)
     told = await tell_shop(tx, _concerned(case, plan)) if plan.rows or concerned.whole_catalogue else Told()
     wrong = await _wrong(tx, concerned)
     fresh = wrong - wrong_before - case.wrong_then
@@ -215,6 +218,32 @@ async def _carry_out(tx: Transaction, case: _Case, back: Return, concerned: Conc
         raise RecoveryRefused(problem=problem)
     still = tuple(sorted(one.what for one in wrong))
     return msgspec.structs.replace(_report(case, plan, carried_out=True), told=told, still_wrong=still[:CONFLICTS_SHOWN])
+
+
+async def _not_yet_corrected(tx: Transaction, case: _Case) -> Facts:
+    """The facts without the rows whose counters were corrected for this accident before: it cannot be seen in them."""
+    accident = case.accident.transaction
+    found = await tx.fetch(SQL["corrected"], accident.xid, accident.at) if accident is not None else []
+    done = {(row["relation"], tuple(row["key"])) for row in found}
+    if not done:
+        return case.facts
+    return {
+        table: {key: fact for key, fact in rows.items() if fact.now is None or (table, key) not in done}
+        for table, rows in case.facts.items()
+    }
+
+
+async def _note_corrected(tx: Transaction, case: _Case, plan: Plan) -> None:
+    accident = case.accident.transaction
+    for table, rows in plan.correct.items():
+        assert accident is not None
+        keys = ["{" + ",".join(_in_array(part) for part in key) + "}" for key in rows]
+        await tx.execute(SQL["note_corrected"], accident.xid, accident.at, table, keys)
+
+
+def _in_array(part: str) -> str:
+    escaped = part.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def _concerned(case: _Case, plan: Plan) -> Concerned:

@@ -49,7 +49,8 @@ class Return:
             await self._load(table)
         for table in self._numbers:
             self._collisions |= await self._collisions_of(table) | await self._breaking(table)
-        self._decide_again()
+        if self._collisions:
+            await self._decide_again()
         return self.plan
 
     async def carry_out(self) -> Plan:
@@ -57,21 +58,31 @@ class Return:
 
         `RecoveryRefused` when a row that was written is not what it was.
         """
+        try:
+            await self._carry_out()
+        except asyncpg.IntegrityConstraintViolationError as error:
+            raise RecoveryRefused(
+                problem=f"PostgreSQL does not take the rows as they are now: {error}. Nothing was changed."
+            ) from error
+        return self.plan
+
+    async def _carry_out(self) -> None:
         order = parents_first(self._shape, self._numbers, before_others=self._policy.first)
         for table in order:
-            await self._lock(table)
+            if table in self._policy.counters:
+                await self._lock(table)
         for table in order:
-            await self._choose(table)
             missed = await self._write(table) | await self._put_back(table) | await self._correct(table)
             if missed:
                 self._collisions |= missed
-                self._decide_again()
-                await self._choose(table)
+                await self._decide_again()
             await self._check(table)
-        return self.plan
 
-    def _decide_again(self) -> None:
+    async def _decide_again(self) -> None:
+        """Decide with all that stands in the way by now."""
         self.plan = decide(self._shape, self._policy, self._facts, self._wish, self._collisions)
+        for table in self._numbers:
+            await self._choose(table)
 
     async def _load(self, table: str) -> None:
         """Fill the temporary tables of this table."""
@@ -92,43 +103,52 @@ class Return:
 
     async def _choose(self, table: str) -> None:
         """Make `chosen` what the plan says by now."""
-        facts, plan = self._facts[table], self.plan
-        rows: list[tuple[Key, str, int, int | None, str | None]] = [
-            (key, "write", facts[key].before, None, None) for key in plan.write.get(table, ())
-        ]
-        rows += [(key, "put back", facts[key].before, expected, None) for key, expected in plan.put_back.get(table, {}).items()]
-        rows += [
-            (
-                key,
-                "correct" if facts[key].after is not None else "add",
-                facts[key].before,
-                others,
-                "{" + ",".join(map(str, add)) + "}",
-            )
-            for key, (add, others) in plan.correct.get(table, {}).items()
-        ]
-        chosen, width = self._chosen(table), len(self._key(table))
+        facts, plan, chosen = self._facts[table], self.plan, self._chosen(table)
         await self._tx.execute(f"TRUNCATE {chosen}")
-        if rows:
-            columns = [[row[0][place] for row in rows] for place in range(width)]
-            columns += [[row[place] for row in rows] for place in range(1, 5)]  # type: ignore[misc]
-            kinds = ["text"] * (width + 1) + ["bigint", "bigint", "text"]
-            given = ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(kinds, 1))
-            picked = ", ".join(f"k{place}::{self._type(table, name)}" for place, name in enumerate(self._key(table), 1))
-            names = ", ".join(f"k{place}" for place in range(1, width + 1))
-            await self._tx.execute(
-                f"INSERT INTO {chosen} SELECT {picked}, what, number, expected, add::bigint[] "  # noqa: S608
-                f"FROM unnest({given}) AS given ({names}, what, number, expected, add)",
-                *columns,
-                timeout=LONG_S,
+        if wanted := plan.write.get(table):
+            await self._add_chosen(table, "write", wanted, [facts[key].before for key in wanted])
+        if put_back := plan.put_back.get(table):
+            await self._add_chosen(
+                table, "put back", list(put_back), [facts[key].before for key in put_back], list(put_back.values())
             )
+        if correct := plan.correct.get(table):
+            for what, there in (("correct", True), ("add", False)):
+                keys = [key for key in correct if (facts[key].after is not None) is there]
+                if keys:
+                    adding = ["{" + ",".join(map(str, correct[key][0])) + "}" for key in keys]
+                    others = [correct[key][1] for key in keys]
+                    await self._add_chosen(table, what, keys, [facts[key].before for key in keys], others, adding)
         await self._tx.execute(f"ANALYZE {chosen}")
+
+    async def _add_chosen(
+        self, table: str, what: str, keys: Sequence[Key], numbers: list[int], *more: list[int] | list[str]
+    ) -> None:
+        """Rows for `chosen`: by key, the number of each before; then the number that it must still have, and what to add."""
+        key = self._key(table)
+        kinds = [*("text" for _ in key), "bigint", *("bigint", "text")[: len(more)]]
+        names = [*(f"k{place}" for place, _ in enumerate(key, 1)), "number", *("expected", "add")[: len(more)]]
+        picked = [f"{name}::{self._type(table, column)}" for name, column in zip(names, key, strict=False)]
+        picked += [f"{name}::bigint[]" if name == "add" else name for name in names[len(key) :]]
+        into = [*map(quoted, key), *names[len(key) :], "what"]
+        given = ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(kinds, 1))
+        await self._tx.execute(
+            f"INSERT INTO {self._chosen(table)} ({', '.join(into)}) "  # noqa: S608 - names are quoted
+            f"SELECT {', '.join(picked)}, ${len(kinds) + 1} "
+            f"FROM unnest({given}) AS given ({', '.join(names)})",
+            *(list(column) for column in zip(*keys, strict=True)),
+            numbers,
+            *more,
+            what,
+            timeout=LONG_S,
+        )
 
     async def _collisions_of(self, table: str) -> dict[Spot, str]:
         """Rows whose place is taken by another one: of the same key, the same e-mail address, whatever must be unique."""
         found: dict[Spot, str] = {}
         width = len(self._key(table))
         for unique in self._shape.uniques_of(table):
+            if not self.plan.write.get(table) and tuple(part.strip('"') for part in unique.parts) == self._key(table):
+                continue  # rows that are there have their keys
             ours, theirs = key_text(self._key(table)), key_text(self._key(table))
             parts = ", ".join(f"({part}) AS u{place}" for place, part in enumerate(unique.parts, 1))
             condition = f"WHERE {unique.condition}" if unique.condition else ""
@@ -166,35 +186,32 @@ class Return:
         )
 
     async def _write(self, table: str) -> dict[Spot, str]:
-        wanted = self.plan.write.get(table, ())
-        if not wanted:
+        if not self.plan.write.get(table):
             return {}
         columns = self._lost.columns(table)
-        written = await self._tx.fetch(
+        written = await self._tx.execute(
             f"INSERT INTO {quoted(table)} AS t ({', '.join(map(quoted, columns))}) OVERRIDING SYSTEM VALUE "  # noqa: S608
             f"SELECT {', '.join(f'before.{quoted(name)}' for name in columns)} FROM {self._before(table)} AS before "
             f"JOIN {self._chosen(table)} AS chosen ON {self._meets(table, 'before', 'chosen')} AND chosen.what = 'write' "
             f"ORDER BY {', '.join(f'before.{quoted(name)}' for name in self._key(table))} "
-            f"ON CONFLICT DO NOTHING RETURNING {key_text(self._key(table))}",
+            f"ON CONFLICT DO NOTHING",
             timeout=LONG_S,
         )
-        return self._missed(table, wanted, written, "its place was taken in this very moment")
+        return await self._missed(table, "write", written, "its place was taken in this very moment")
 
     async def _put_back(self, table: str) -> dict[Spot, str]:
-        wanted = self.plan.put_back.get(table, {})
-        if not wanted:
+        if not self.plan.put_back.get(table):
             return {}
         columns = self._lost.columns(table)
         fixed = {*self._key(table), *(one.name for one in self._shape.tables[table].columns if one.identity)}
         setting = ", ".join(f"{quoted(name)} = before.{quoted(name)}" for name in columns if name not in fixed)
-        done = await self._tx.fetch(
+        done = await self._tx.execute(
             f"UPDATE {quoted(table)} AS t SET {setting} FROM {self._before(table)} AS before "  # noqa: S608
             f"JOIN {self._chosen(table)} AS chosen ON {self._meets(table, 'before', 'chosen')} AND chosen.what = 'put back' "
-            f"WHERE {self._meets(table, 't', 'before')} AND {row_hash(columns)} = chosen.expected "
-            f"RETURNING {key_text(self._key(table))}",
+            f"WHERE {self._meets(table, 't', 'before')} AND {row_hash(columns)} = chosen.expected",
             timeout=LONG_S,
         )
-        return self._missed(table, wanted, done, "it was changed in this very moment")
+        return await self._missed(table, "put back", done, "it was changed in this very moment")
 
     async def _correct(self, table: str) -> dict[Spot, str]:
         """Take the accident's part out of counters; what else the accident changed in these rows is put back."""
@@ -208,7 +225,7 @@ class Return:
             f"WHERE {self._meets(table, 't', 'sound')} RETURNING {key_text(key)}",
             timeout=LONG_S,
         )
-        return self._missed(table, wanted, done, "it was changed in this very moment")
+        return _without(table, wanted, done, "it was changed in this very moment")
 
     async def _breaking(self, table: str) -> dict[Spot, str]:
         """Rows whose counters cannot be corrected, given what was counted since."""
@@ -216,9 +233,9 @@ class Return:
         if not wanted:
             return {}
         statement = f"SELECT {key_text(self._key(table))} FROM ({self._sound(table)}) AS t"  # noqa: S608
-        checks = " or ".join(self._shape.tables[table].checks)
-        return self._missed(
-            table, wanted, await self._tx.fetch(statement, timeout=LONG_S), f"with what was counted since it would break {checks}"
+        sound = await self._tx.fetch(statement, timeout=LONG_S)
+        return _without(
+            table, wanted, sound, f"with what was counted since it would break {' or '.join(self._shape.tables[table].checks)}"
         )
 
     def _sound(self, table: str) -> str:
@@ -243,19 +260,28 @@ class Return:
 
     async def _check(self, table: str) -> None:
         """Every row that was written or put back is what it was; `RecoveryRefused`."""
-        other = await self._tx.fetch(
-            f"SELECT {key_text(self._key(table), 'chosen')} FROM {self._chosen(table)} AS chosen "  # noqa: S608
-            f"LEFT JOIN {quoted(table)} AS t ON {self._meets(table, 't', 'chosen')} WHERE chosen.what IN ('write', 'put back') "
-            f"AND {row_hash(self._lost.columns(table))} IS DISTINCT FROM chosen.number LIMIT {EXAMPLES}",
-            timeout=LONG_S,
-        )
+        other = await self._unlike(table, ["write", "put back"])
         if other:
-            examples = "; ".join(", ".join(row) for row in other)
+            examples = "; ".join(", ".join(key) for key in other[:EXAMPLES])
             raise RecoveryRefused(problem=f"Rows of {table} would not be what they were ({examples}). Nothing was changed.")
 
-    def _missed(self, table: str, wanted: Iterable[Key], done: Sequence[asyncpg.Record], why: str) -> dict[Spot, str]:
-        there = {tuple(row) for row in done}
-        return {(table, key): why for key in wanted if key not in there}
+    async def _missed(self, table: str, what: str, said: str, why: str) -> dict[Spot, str]:
+        """The rows that a statement left out, given what PostgreSQL said of it: those that are not what they were."""
+        wanted = len((self.plan.write if what == "write" else self.plan.put_back)[table])
+        if int(said.rsplit(maxsplit=1)[-1]) == wanted:
+            return {}
+        return {(table, key): why for key in await self._unlike(table, [what])}
+
+    async def _unlike(self, table: str, what: list[str]) -> list[Key]:
+        """The chosen rows that are missing, or not what they were."""
+        found = await self._tx.fetch(
+            f"SELECT {key_text(self._key(table), 'chosen')} FROM {self._chosen(table)} AS chosen "  # noqa: S608
+            f"LEFT JOIN {quoted(table)} AS t ON {self._meets(table, 't', 'chosen')} WHERE chosen.what = ANY ($1) "
+            f"AND {row_hash(self._lost.columns(table))} IS DISTINCT FROM chosen.number",
+            what,
+            timeout=LONG_S,
+        )
+        return [tuple(row) for row in found]
 
     def _key(self, table: str) -> tuple[str, ...]:
         return self._shape.tables[table].key
@@ -274,3 +300,8 @@ class Return:
 
     def _meets(self, table: str, one: str, other: str) -> str:
         return " AND ".join(f"{one}.{quoted(name)} = {other}.{quoted(name)}" for name in self._key(table))
+
+
+def _without(table: str, wanted: Iterable[Key], done: Sequence[asyncpg.Record], why: str) -> dict[Spot, str]:
+    there = {tuple(row) for row in done}
+    return {(table, key): why for key in wanted if key not in there}

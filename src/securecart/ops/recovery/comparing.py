@@ -21,7 +21,7 @@ Key = tuple[str, ...]
 Pair = tuple[int | None, int | None]
 
 ROW_BYTES = 128
-ROWS_A_BUCKET = 32
+ROWS_A_BUCKET = 8
 BUCKETS_MIN, BUCKETS_MAX = 1 << 4, 1 << 17
 KEYS_AT_ONCE = 20_000
 
@@ -82,7 +82,7 @@ async def compare(
         chosen = [both.tables[name] for name in sorted(tables(both)) if name in both.tables]
         found: dict[str, Difference] = {}
         for number, table in enumerate(sorted(chosen, key=lambda one: -one.bytes), 1):
-            tell(f"comparing {table.name}, {number} of {len(chosen)} tables")
+            tell(f"Comparing: {table.name}, {number} of {len(chosen)} tables")
             found[table.name] = await _difference(before, now, was.tables.get(table.name), present.tables.get(table.name))
         return Comparison(was, present, {table.name: found[table.name] for table in chosen})
 
@@ -114,8 +114,8 @@ async def _difference(
     columns, notes = columns_in_both(present, was), list[str]()
     if gone := set(was.kept) - set(columns):
         notes.append(f"columns that went since are left out: {', '.join(sorted(gone))}")
-    if new := set(present.kept) - set(columns):
-        notes.append(f"columns that came since are left out: {', '.join(sorted(new))}")
+    if came := set(present.kept) - set(columns):
+        notes.append(f"columns that came since are left out: {', '.join(sorted(came))}")
     if not present.key or was.key != present.key:
         rows_before, rows_now = await asyncio.gather(_count(before, was), _count(now, present))
         notes.append(
@@ -125,7 +125,7 @@ async def _difference(
     mask = _buckets(max(was.bytes, present.bytes)) - 1
     then, today = await asyncio.gather(_by_bucket(before, was, columns, mask), _by_bucket(now, present, columns, mask))
     suspects = sorted(bucket for bucket in then.keys() | today.keys() if then.get(bucket) != today.get(bucket))
-    old, new_rows = await asyncio.gather(
+    old, new = await asyncio.gather(
         _rows_in(before, was, columns, mask, suspects), _rows_in(now, present, columns, mask, suspects)
     )
     return Difference(
@@ -133,9 +133,20 @@ async def _difference(
         columns,
         sum(rows for rows, _ in then.values()),
         sum(rows for rows, _ in today.values()),
-        {key: pair for key in old.keys() | new_rows.keys() if (pair := (old.get(key), new_rows.get(key)))[0] != pair[1]},
+        _unlike(old, new),
         "; ".join(notes),
     )
+
+
+def _unlike(old: dict[Key, int], new: dict[Key, int]) -> dict[Key, Pair]:
+    """The rows that are not the same in both; `new` is used up."""
+    found: dict[Key, Pair] = {}
+    for key, was in old.items():
+        now = new.pop(key, None)
+        if was != now:
+            found[key] = (was, now)
+    found.update({key: (None, now) for key, now in new.items()})
+    return found
 
 
 def _buckets(size: int) -> int:

@@ -6,7 +6,6 @@ and is still as the accident left it is put back. Whatever else has happened to 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from typing import Literal
 
@@ -23,6 +22,8 @@ Fate = Literal["lost", "damaged", "there again", "changed since", "removed since
 WHY = {
     "there again": "it is there again, and not as it was",
     "changed since": "it was changed since, and is not as the accident left it",
+    # what the shop itself counted between two moments is no accident
+    "counted": "its counters can be corrected for one transaction only; name that by before:XID",
     "removed since": "it was deleted since; the accident had only changed it",
 }
 
@@ -133,135 +134,130 @@ def fate_of(fact: Fact) -> Fate:
 
 def decide(shape: Shape, policy: Policy, facts: Facts, wish: Wish, collisions: Mapping[Spot, str] | None = None) -> Plan:
     """What is to be done about the rows that differ; `collisions` says of rows what else stands in their place."""
-    chosen = _Choice(shape, policy, facts, wish).spots()
-    why = _conflicts(shape, policy, facts, chosen, collisions or {})
-    plan = Plan({}, {}, {}, [Conflict(table, key, why[table, key]) for table, key in sorted(why)], _left(facts, chosen))
-    for table, key in sorted(chosen - why.keys()):
-        fact = facts[table][key]
-        if fate_of(fact) == "lost":
-            plan.write.setdefault(table, []).append(key)
-        elif fact.counts is not None:
-            plan.correct.setdefault(table, {})[key] = _correction(fact.counts)
-        else:
-            assert fact.after is not None
-            plan.put_back.setdefault(table, {})[key] = fact.after
+    case = _Case(shape, policy, facts, window=wish.window)
+    chosen = _choose(case, wish)
+    why = _conflicts(case, chosen, collisions or {})
+    plan = Plan({}, {}, {}, [Conflict(table, key, why[table, key]) for table, key in sorted(why)], {})
+    for table, keys in chosen.items():
+        if left := len(facts[table]) - len(keys):
+            plan.left[table] = left
+        for key in sorted(key for key in keys if (table, key) not in why) if why else sorted(keys):
+            fact = facts[table][key]
+            if case.fates[table][key] == "lost":
+                plan.write.setdefault(table, []).append(key)
+            elif fact.counts is not None:
+                plan.correct.setdefault(table, {})[key] = _correction(fact.counts)
+            else:
+                assert fact.after is not None
+                plan.put_back.setdefault(table, {})[key] = fact.after
     return plan
 
 
-class _Choice:
-    """The rows that are wanted and are the accident's: those asked for, what hangs on them, and what they hang on."""
+class _Case:
+    """The facts, and of each row of the accident's what became of it; rows that follow from others are nobody's."""
 
-    def __init__(self, shape: Shape, policy: Policy, facts: Facts, wish: Wish) -> None:
-        self._facts = facts
-        self._wish = wish
-        self._policy = policy
-        self._links = {table: links_of(shape, table) for table in facts}
-        # by what they hang on: the accident's rows
-        self._hanging: dict[Spot, list[Spot]] = {}
-        for table, rows in facts.items():
-            for key, fact in rows.items():
-                if not self._is_accidents(table, fact):
+    def __init__(self, shape: Shape, policy: Policy, facts: Facts, *, window: bool) -> None:
+        self.policy = policy
+        self.window = window
+        self.facts = facts
+        self.links = {table: links_of(shape, table) for table in facts}
+        self.fates: dict[str, dict[Key, Fate]] = {table: {} for table in facts}
+        for table in facts.keys() - policy.follows:
+            fates = ((key, fate_of(fact)) for key, fact in facts[table].items())
+            self.fates[table] = {key: fate for key, fate in fates if fate != "untouched"}
+
+    def hanging_on_lost(self) -> dict[Spot, list[Spot]]:
+        """The accident's rows by what they hung on, where that was deleted and is missing."""
+        found: dict[Spot, list[Spot]] = {}
+        for table, fates in self.fates.items():
+            for place, link in enumerate(self.links[table]):
+                parents = self.fates.get(link.parent)
+                if not parents:
                     continue
-                for link, parent in zip(self._links[table], fact.links, strict=True):
-                    if parent is not None:
-                        self._hanging.setdefault((link.parent, parent), []).append((table, key))
+                rows = self.facts[table]
+                for key in fates:
+                    parent = rows[key].links[place]
+                    if parent is not None and parents.get(parent) == "lost":
+                        found.setdefault((link.parent, parent), []).append((table, key))
+        return found
 
-    def spots(self) -> set[Spot]:
-        """All of them."""
-        chosen = set[Spot]()
-        waiting = list(self._asked_for())
-        while waiting:
-            spot = waiting.pop()
-            if spot in chosen:
-                continue
-            chosen.add(spot)
-            fact = self._facts[spot[0]][spot[1]]
-            if fact.after is None:
-                waiting += self._hanging.get(spot, [])
-                waiting += self._hung_on(spot[0], fact)
-        return chosen
-
-    def _asked_for(self) -> Iterator[Spot]:
-        for table, rows in self._facts.items():
-            if self._wish.tables and table not in self._wish.tables:
-                continue
-            for key, fact in rows.items():
-                if self._is_accidents(table, fact) and self._is_meant(table, key, fact):
-                    yield table, key
-
-    def _is_accidents(self, table: str, fact: Fact) -> bool:
-        return table not in self._policy.follows and fate_of(fact) != "untouched"
-
-    def _is_meant(self, table: str, key: Key, fact: Fact) -> bool:
-        wish = self._wish
-        if wish.keys is not None:
-            return key in wish.keys
-        if not wish.window or wish.tables:
-            return True
-        # between two moments the shop did much that is no accident: it changes rows everywhere, and deletes some
-        return fact.after is None and table not in self._policy.transient
-
-    def _hung_on(self, table: str, fact: Fact) -> Iterator[Spot]:
-        """What a row that comes back hung on and is missing too."""
-        for link, parent in zip(self._links[table], fact.links, strict=True):
-            found = self._facts.get(link.parent, {}).get(parent) if parent is not None else None
-            if found is not None and parent is not None and fate_of(found) == "lost" and link.parent not in self._policy.follows:
+    def hung_on(self, table: str, key: Key) -> Iterator[Spot]:
+        """What a row hung on."""
+        for link, parent in zip(self.links[table], self.facts[table][key].links, strict=True):
+            if parent is not None and link.parent in self.facts:
                 yield link.parent, parent
 
+    def why_left(self, table: str, key: Key) -> str | None:
+        """Why a row cannot come back, by what became of it and of what it hung on."""
+        fact = self.facts[table][key]
+        if fact.counts is not None and fact.now is not None:
+            # counters are corrected whatever was added since; the other columns must be as the accident left them
+            if self.window:
+                return WHY["counted"]
+            same = fact.counts.after is None or fact.counts.others_now == fact.counts.others_after
+            return None if same else WHY["changed since"]
+        fate = self.fates[table][key]
+        return WHY.get(fate) or (self._why_blocked(table, key) if fate == "lost" else None)
 
-def _conflicts(
-    shape: Shape, policy: Policy, facts: Facts, chosen: Collection[Spot], collisions: Mapping[Spot, str]
-) -> dict[Spot, str]:
+    def _why_blocked(self, table: str, key: Key) -> str | None:
+        for parent, parent_key in self.hung_on(table, key):
+            found = self.facts[parent].get(parent_key)
+            if found is None:
+                continue
+            fate, named = self.fates[parent].get(parent_key), f"{parent} {', '.join(parent_key)}"
+            if found.now is None and fate != "lost":
+                return f"it hangs on {named}, which was deleted since"
+            changed = found.counts is None and found.now not in {None, found.after}
+            if changed and table in self.policy.transient:
+                return f"{named} was changed since, and with that this row may have gone anyway"
+        return None
+
+
+def _choose(case: _Case, wish: Wish) -> dict[str, set[Key]]:
+    """The accident's rows that are wanted: those asked for, what hangs on those that are missing, and what these hang on."""
+    chosen = {table: _asked_for(case, table, wish) for table in case.facts}
+    waiting = [(table, key) for table, keys in chosen.items() for key in keys if case.fates[table][key] == "lost"]
+    hanging = case.hanging_on_lost() if waiting else {}
+    while waiting:
+        spot = waiting.pop()
+        missing = (one for one in case.hung_on(*spot) if case.fates[one[0]].get(one[1]) == "lost")
+        for table, key in (*hanging.get(spot, ()), *missing):
+            if key not in chosen[table]:
+                chosen[table].add(key)
+                if case.fates[table][key] == "lost":
+                    waiting.append((table, key))
+    return chosen
+
+
+def _asked_for(case: _Case, table: str, wish: Wish) -> set[Key]:
+    fates = case.fates[table]
+    if wish.tables and table not in wish.tables:
+        return set()
+    if wish.keys is not None:
+        return {key for key in fates if key in wish.keys}
+    if not wish.window or wish.tables:
+        return set(fates)
+    # between two moments the shop did much that is no accident: it changes rows everywhere, and deletes some
+    return set() if table in case.policy.transient else {key for key in fates if case.facts[table][key].after is None}
+
+
+def _conflicts(case: _Case, chosen: Mapping[str, Collection[Key]], collisions: Mapping[Spot, str]) -> dict[Spot, str]:
     """The chosen rows that cannot come back, and why; with each, whatever hangs on it."""
-    links = {table: links_of(shape, table) for table in facts}
-    why: dict[Spot, str] = {}
+    spots = [(table, key) for table, keys in chosen.items() for key in keys]
+    why = {spot: reason for spot in spots if (reason := case.why_left(*spot) or collisions.get(spot))}
     hanging: dict[Spot, list[Spot]] = {}
-    for table, key in chosen:
-        fact = facts[table][key]
-        reason = _reason(fact) or collisions.get((table, key)) or _blocked(policy, facts, table, fact, links[table])
-        if reason:
-            why[table, key] = reason
-        if fact.after is None and fact.now is None:
-            for link, parent in zip(links[table], fact.links, strict=True):
-                if parent is not None:
-                    hanging.setdefault((link.parent, parent), []).append((table, key))
+    for table, key in spots if why else ():
+        if case.fates[table][key] == "lost":
+            for parent in case.hung_on(table, key):
+                hanging.setdefault(parent, []).append((table, key))
     waiting = sorted(why)
     while waiting:
         table, key = spot = waiting.pop()
-        if facts[table][key].counts is not None and spot not in collisions:
-            continue
         for child in hanging.get(spot, []):
             if child not in why:
                 why[child] = f"it hangs on {table} {', '.join(key)}, which stays as it is: {why[spot]}"
                 waiting.append(child)
     return why
-
-
-def _reason(fact: Fact) -> str | None:
-    """Why a row is left, by itself."""
-    fate = fate_of(fact)
-    if fact.counts is not None and fact.now is not None:
-        # counters are corrected whatever was added since; the other columns must be as the accident left them
-        same = fact.counts.after is None or fact.counts.others_now == fact.counts.others_after
-        return None if same else WHY["changed since"]
-    return WHY.get(fate)
-
-
-def _blocked(policy: Policy, facts: Facts, table: str, fact: Fact, links: list[ForeignKey]) -> str | None:
-    """Why a row that was deleted cannot come back to what it hung on."""
-    if fact.after is not None or fact.now is not None:
-        return None
-    for link, parent in zip(links, fact.links, strict=True):
-        found = facts.get(link.parent, {}).get(parent) if parent is not None else None
-        if found is None or parent is None:
-            continue
-        fate, named = fate_of(found), f"{link.parent} {', '.join(parent)}"
-        if found.now is None and (fate != "lost" or link.parent in policy.follows):
-            return f"it hangs on {named}, which was deleted since"
-        changed = fate in {"changed since", "there again"} or (fate == "untouched" and found.now != found.after)
-        if table in policy.transient and changed and found.counts is None:
-            return f"{named} was changed since, and with that this row may have gone anyway"
-    return None
 
 
 def _correction(counts: Counts) -> tuple[tuple[int, ...], int]:
@@ -270,7 +266,3 @@ def _correction(counts: Counts) -> tuple[tuple[int, ...], int]:
     others = counts.others_now if counts.after is None else counts.others_after
     assert others is not None
     return tuple(was - left for was, left in zip(counts.before, after, strict=True)), others
-
-
-def _left(facts: Facts, chosen: Collection[Spot]) -> dict[str, int]:
-    return dict(Counter(table for table, rows in facts.items() for key in rows if (table, key) not in chosen))

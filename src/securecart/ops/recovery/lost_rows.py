@@ -48,6 +48,8 @@ class Lost:
         self._rows: dict[str, dict[Key, _Row]] = {}
         self._others_now: dict[str, dict[Key, int]] = {}
         self._files: dict[str, BinaryIO] = {}
+        # what each row hung on, by table and key
+        self.links: dict[str, dict[Key, tuple[Key | None, ...]]] = {}
 
     def __enter__(self) -> Self:
         """Itself."""
@@ -57,11 +59,6 @@ class Lost:
         """Let go of what was read."""
         for file in self._files.values():
             file.close()
-
-    @property
-    def links(self) -> dict[str, dict[Key, tuple[Key | None, ...]]]:
-        """What each of them hung on, by table and key."""
-        return {table: {key: row.links for key, row in rows.items()} for table, rows in self._rows.items()}
 
     def columns(self, table: str) -> tuple[str, ...]:
         """What a row of it consists of, then and now."""
@@ -81,10 +78,12 @@ class Lost:
             table, links = self.shape.tables[name], links_of(self.shape, name)
             counters = self._policy.counters.get(name, ())
             linked = [f"t.{quoted(column)}::text" for one in links for column in _in_key_order(self.shape, one)]
-            asked = [*linked, *(f"t.{quoted(column)}::bigint" for column in counters), row_hash(self._others(name))]
+            asked = [*linked, *(f"t.{quoted(column)}::bigint" for column in counters)]
+            asked += [row_hash(self._others(name))] if counters else []
             widths = [len(one.columns) for one in links]
             found = await values_of(before, table, keys, asked)
             self._rows[name] = {key: _row(self._number(name, key), told, widths, len(counters)) for key, told in found.items()}
+            self.links[name] = {key: row.links for key, row in self._rows[name].items()}
             if counters:
                 there = await values_of(now, table, keys, [row_hash(self._others(name))])
                 self._others_now[name] = {key: _int(told[0]) for key, told in there.items()}
@@ -95,11 +94,9 @@ class Lost:
         facts: dict[str, dict[Key, Fact]] = {}
         for name, rows in self._rows.items():
             counters = self._policy.counters.get(name, ())
-            asked = [
-                row_hash(self.columns(name)),
-                row_hash(self._others(name)),
-                *(f"t.{quoted(one)}::bigint" for one in counters),
-            ]
+            asked = [row_hash(self.columns(name))]
+            if counters:
+                asked += [row_hash(self._others(name)), *(f"t.{quoted(one)}::bigint" for one in counters)]
             left = await values_of(after, self.shape.tables[name], list(rows), asked)
             facts[name] = {key: self._fact(name, key, row, left.get(key)) for key, row in rows.items()}
         return facts
@@ -151,7 +148,7 @@ def _row(number: int, told: tuple[Any, ...], widths: Sequence[int], counters: in
         part = told[at : at + width]
         links.append(None if None in part else tuple(part))
         at += width
-    return _Row(number, tuple(links), tuple(told[at : at + counters]), told[at + counters])
+    return _Row(number, tuple(links), tuple(told[at : at + counters]), told[at + counters] if counters else 0)
 
 
 def _int(told: object) -> int:

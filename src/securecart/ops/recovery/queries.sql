@@ -15,7 +15,8 @@ SELECT json_build_object(
         JOIN pg_attribute ON attrelid = class.oid AND attnum = part.number
         WHERE indrelid = class.oid AND indisprimary AND place <= indnkeyatts
     ), '[]'),
-    'bytes', (SELECT coalesce(sum(pg_relation_size(relid)), 0) FROM pg_partition_tree(class.oid) WHERE isleaf),
+    'bytes', pg_relation_size(class.oid)
+        + (SELECT coalesce(sum(pg_relation_size(relid)), 0) FROM pg_partition_tree(class.oid) WHERE relid <> class.oid),
     'checks', coalesce((
         SELECT json_agg(pg_get_expr(conbin, conrelid) ORDER BY conname) FROM pg_constraint WHERE conrelid = class.oid AND contype = 'c'
     ), '[]')
