@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from datetime import datetime
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
 
 from msgspec import Struct
 
 from securecart.errors import RecoveryRefused
 from securecart.ops.recovery.going_back import Held
 from securecart.ops.recovery.happenings import Changes, Happening
-from securecart.ops.recovery.model import Moment
+from securecart.ops.recovery.model import Moment, Site
 from securecart.ops.recovery.restoring import Tell
 from securecart.ops.recovery.time_line import tables_of, time_line
+from securecart.stores.postgres import statements_of
+from securecart.undo.live import connect_live
 from securecart.undo.policies import BOOKS, POLICY
 
 __all__ = ["Accident", "Transaction", "find_accident", "read_line"]
 
+SQL = statements_of(__package__)
+
 OTHERS_MAX = 5
+# a transaction's number begins anew after so many others; longer than this no recovery takes
+LOG_NUMBERS = 2**32
+RECOVERY_WITHIN = timedelta(hours=1)
 
 
 class Transaction(Struct, frozen=True):
@@ -54,11 +61,11 @@ class Accident(Struct, frozen=True):
     others: tuple[Transaction, ...] = ()
 
 
-async def find_accident(held: Held, at: Moment, until: Moment | None, tables: Sequence[str], tell: Tell) -> Accident:
+async def find_accident(site: Site, held: Held, at: Moment, until: Moment | None, tables: Sequence[str], tell: Tell) -> Accident:
     """The accident that is meant by these moments; the server aside stands at the first of them.
 
     Between two moments it is everything. `before:XID` is that transaction. Since any other moment it is the transaction that
-    deleted and changed most rows, in the tables that are named. `RecoveryRefused` when there is none.
+    deleted and changed most rows, in the tables that are named, and was no recovery. `RecoveryRefused` when there is none.
     """
     if until is not None:
         line = await read_line(held, at, until, tell=tell)
@@ -66,7 +73,8 @@ async def find_accident(held: Held, at: Moment, until: Moment | None, tables: Se
     exact = at.xid is not None and at.before
     line = await read_line(held, at, Moment(xid=at.xid) if exact else None, tell=tell)
     # what is named by its number is meant, whatever it did
-    meant = line if exact else [one for one in line if _size(one, tables) > (False, 0)]
+    recoveries = {} if exact else await _recoveries(site)
+    meant = line if exact else [one for one in line if _size(one, tables) > (False, 0) and not _is_recovery(one, recoveries)]
     found = sorted(meant, key=lambda one: _size(one, tables), reverse=True)
     if not found:
         where = f" in {', '.join(tables)}" if tables else ""
@@ -90,6 +98,20 @@ async def read_line(held: Held, since: Moment, until: Moment | None = None, *, t
     finally:
         await connection.close()
     return await time_line(held, since, until, tables=known, tell=tell)
+
+
+async def _recoveries(site: Site) -> dict[int, datetime]:
+    """The transactions that brought rows back, by the half of their number that the log knows."""
+    now = await connect_live(site)
+    try:
+        return {row["xid"] % LOG_NUMBERS: row["at"] for row in await now.fetch(SQL["recoveries"])}
+    finally:
+        await now.close()
+
+
+def _is_recovery(happening: Happening, recoveries: Mapping[int, datetime]) -> bool:
+    began = recoveries.get(happening.xid)
+    return began is not None and abs(happening.at - began) < RECOVERY_WITHIN
 
 
 def _size(happening: Happening, tables: Sequence[str]) -> tuple[bool, int]:

@@ -9,7 +9,7 @@ __all__ = ["BOOKS", "CATALOGUE", "CHUNK_ORDERS", "CHUNK_PRODUCTS", "CHUNK_SKUS",
 # what search knows, made by the catalogue from its other tables, and made anew by it where those come back
 SHELVES = frozenset({"shelf", "shelf_price", "shelf_count", "shelf_currency", "shelf_stale"})
 # the event log, its readers' places and lists of what was done tell of what happened, and stay as they are
-BOOKS = frozenset({"event", "reader", "migration", "corrected"})
+BOOKS = frozenset({"event", "reader", "migration", "recovery", "corrected"})
 
 POLICY = Policy(
     follows=SHELVES | BOOKS,

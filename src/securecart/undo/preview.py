@@ -8,16 +8,16 @@ from datetime import datetime
 import asyncpg
 from msgspec import Struct
 
-from securecart.errors import BadInput, NotRunning
 from securecart.ops.recovery.comparing import Comparison, Difference, Key, compare
 from securecart.ops.recovery.going_back import held_at
 from securecart.ops.recovery.model import Moment, Site
 from securecart.ops.recovery.restoring import Tell
 from securecart.ops.recovery.schema import SESSION, Shape
 from securecart.undo.accident import Transaction, read_line
+from securecart.undo.live import check_names, connect_live
 from securecart.undo.policies import POLICY
 
-__all__ = ["Preview", "TableSeen", "check_names", "connect_live", "preview"]
+__all__ = ["Preview", "TableSeen", "preview"]
 
 KEYS_SHOWN = 5
 TRANSACTIONS_SHOWN = 10
@@ -77,29 +77,6 @@ async def preview(site: Site, at: Moment, tables: Sequence[str], *, tell: Tell) 
         len(line),
         [Transaction.of(one) for one in largest[:TRANSACTIONS_SHOWN] if one.lost or one.truncates],
     )
-
-
-async def connect_live(site: Site) -> asyncpg.Connection:
-    """A connection to the live database as the tables' owner, speaking as the server aside does."""
-    if not site.settings.postgres_owner_url:
-        raise NotRunning(home=str(site.home.path))
-    try:
-        return await asyncpg.connect(site.settings.postgres_owner_url, server_settings=SESSION)
-    except OSError as error:
-        raise NotRunning(home=str(site.home.path)) from error
-
-
-async def check_names(site: Site, tables: Sequence[str]) -> None:
-    """`BadInput` when one of these is no table of the shop's."""
-    now = await connect_live(site)
-    try:
-        known = {row[0] for row in await now.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")}
-    finally:
-        await now.close()
-    unknown = [name for name in tables if name not in known]
-    if unknown:
-        known_here = ", ".join(sorted(name for name in known if name not in POLICY.follows and not name.startswith("event")))
-        raise BadInput(field="tables", problem=f"There is no table {unknown[0]!r}; there are {known_here}.")
 
 
 def _chosen(shape: Shape, tables: Sequence[str]) -> Collection[str]:

@@ -8,14 +8,25 @@ SELECT at FROM (
 ORDER BY rank, at
 LIMIT 1;
 
+-- name: recoveries
+-- The transactions that brought rows back, and when each began.
+SELECT xid, at FROM recovery;
+
+-- name: note_recovery
+-- This transaction brings back what the transaction $1 took that committed at $2, or (NULL) what happened between two moments.
+INSERT INTO recovery (undone, undone_at) VALUES ($1, $2) RETURNING id;
+
 -- name: corrected
--- Rows whose counters were corrected before, for the transaction $1 that committed at $2.
-SELECT relation, key FROM corrected WHERE xid = $1 AND committed_at = $2;
+-- Rows whose counters were corrected for the transaction $1 that committed at $2, by a recovery that was not undone since.
+SELECT corrected.relation, corrected.key
+FROM corrected
+JOIN recovery ON recovery.id = corrected.recovery_id
+WHERE recovery.undone = $1 AND recovery.undone_at = $2
+  AND NOT EXISTS (SELECT FROM recovery AS later WHERE later.id > recovery.id AND later.undone = recovery.xid % 4294967296);
 
 -- name: note_corrected
--- The counters of rows of the table $3 with the keys $4 (each as the array that it is, in text) were corrected, for the
--- transaction $1 that committed at $2.
-INSERT INTO corrected (xid, committed_at, relation, key) SELECT $1, $2, $3, unnest($4::text[])::text[];
+-- The recovery $1 corrected the counters of rows of the table $2, by keys $3 (each the text of an array).
+INSERT INTO corrected (recovery_id, relation, key) SELECT $1, $2, unnest($3::text[])::text[];
 
 -- name: orders_of_payments
 -- The orders to which the payments $1 belong.

@@ -27,13 +27,14 @@ from securecart.ops.recovery.lost_rows import Lost
 from securecart.ops.recovery.model import Moment, Site
 from securecart.ops.recovery.restoring import Tell
 from securecart.ops.recovery.schema import SESSION, Shape, key_text, quoted, with_ancestors
+from securecart.patience import POSTGRES_LONG
 from securecart.promises import Finding
 from securecart.stores import postgres
-from securecart.stores.postgres import Fresh, Transaction, statements_of
+from securecart.stores.postgres import Fresh, Transaction, statements_of, value
 from securecart.telemetry import log
 from securecart.undo.accident import Accident, find_accident
+from securecart.undo.live import check_names, connect_live
 from securecart.undo.policies import POLICY
-from securecart.undo.preview import check_names, connect_live
 from securecart.undo.telling import Concerned, Told, tell_shop
 
 __all__ = ["Ask", "Part", "Report", "bring_back"]
@@ -96,7 +97,7 @@ async def bring_back(site: Site, ask: Ask, *, carry_out: bool, tell: Tell) -> Re
     began = time.monotonic()
     await _check(site, ask)
     async with held_at(site, ask.at, tell=tell) as held:
-        accident = await find_accident(held, ask.at, ask.until, ask.tables, tell)
+        accident = await find_accident(site, held, ask.at, ask.until, ask.tables, tell)
         await held.go_on_to(accident.before)
         before, now = await asyncpg.connect(held.url(), server_settings=SESSION), await connect_live(site)
         try:
@@ -208,10 +209,13 @@ async def _carry_out(tx: Transaction, case: _Case, back: Return, concerned: Conc
     """Write the rows, have the shop follow, and see that its promises are kept; `RecoveryRefused` when they would not be."""
     wrong_before = await _wrong(tx, concerned)
     plan = await back.carry_out()
-    await _note_corrected(tx, case, plan)
-    told = await tell_shop(tx, _concerned(case, plan)) if plan.rows or concerned.whole_catalogue else Told()
+    told = Told()
+    if plan.rows or concerned.whole_catalogue:
+        await _note_done(tx, case, plan)
+        told = await tell_shop(tx, _concerned(case, plan))
     wrong = await _wrong(tx, concerned)
-    fresh = wrong - wrong_before - case.wrong_then
+    # an order that was incomplete before the accident already is not made so by coming back
+    fresh = wrong - wrong_before - {one for one in case.wrong_then if one.promise == "incomplete"}
     if fresh:
         words = " ".join(sorted(one.what for one in fresh)[:FINDINGS_SHOWN])
         problem = f"With these rows the shop's promises would not be kept, so nothing was changed. {words}"
@@ -233,12 +237,14 @@ async def _not_yet_corrected(tx: Transaction, case: _Case) -> Facts:
     }
 
 
-async def _note_corrected(tx: Transaction, case: _Case, plan: Plan) -> None:
+async def _note_done(tx: Transaction, case: _Case, plan: Plan) -> None:
+    """Note the recovery, so that it is never taken for an accident, and the counters that need no second correction."""
     accident = case.accident.transaction
+    undone = (accident.xid, accident.at) if accident is not None else (None, None)
+    recovery = await value(tx, SQL["note_recovery"], *undone)
     for table, rows in plan.correct.items():
-        assert accident is not None
         keys = ["{" + ",".join(_in_array(part) for part in key) + "}" for key in rows]
-        await tx.execute(SQL["note_corrected"], accident.xid, accident.at, table, keys)
+        await tx.execute(SQL["note_corrected"], recovery, table, keys, timeout=POSTGRES_LONG.answer_s)
 
 
 def _in_array(part: str) -> str:

@@ -197,18 +197,23 @@ class _Case:
             same = fact.counts.after is None or fact.counts.others_now == fact.counts.others_after
             return None if same else WHY["changed since"]
         fate = self.fates[table][key]
-        return WHY.get(fate) or (self._why_blocked(table, key) if fate == "lost" else None)
+        return WHY.get(fate) or self._why_blocked(table, key, fate)
 
-    def _why_blocked(self, table: str, key: Key) -> str | None:
+    def needs(self, table: str, key: Key) -> Iterator[Spot]:
+        """What a row that comes back must find there: for one that was deleted all that it hung on, else what is missing now."""
+        deleted = self.fates[table][key] == "lost"
         for parent, parent_key in self.hung_on(table, key):
             found = self.facts[parent].get(parent_key)
-            if found is None:
-                continue
-            fate, named = self.fates[parent].get(parent_key), f"{parent} {', '.join(parent_key)}"
-            if found.now is None and fate != "lost":
+            if found is not None and (deleted or found.now is None):
+                yield parent, parent_key
+
+    def _why_blocked(self, table: str, key: Key, fate: Fate) -> str | None:
+        for parent, parent_key in self.needs(table, key):
+            found, named = self.facts[parent][parent_key], f"{parent} {', '.join(parent_key)}"
+            if found.now is None and self.fates[parent].get(parent_key) != "lost":
                 return f"it hangs on {named}, which was deleted since"
             changed = found.counts is None and found.now not in {None, found.after}
-            if changed and table in self.policy.transient:
+            if fate == "lost" and changed and table in self.policy.transient:
                 return f"{named} was changed since, and with that this row may have gone anyway"
         return None
 
@@ -216,16 +221,15 @@ class _Case:
 def _choose(case: _Case, wish: Wish) -> dict[str, set[Key]]:
     """The accident's rows that are wanted: those asked for, what hangs on those that are missing, and what these hang on."""
     chosen = {table: _asked_for(case, table, wish) for table in case.facts}
-    waiting = [(table, key) for table, keys in chosen.items() for key in keys if case.fates[table][key] == "lost"]
-    hanging = case.hanging_on_lost() if waiting else {}
+    waiting = [(table, key) for table, keys in chosen.items() for key in keys]
+    hanging = case.hanging_on_lost()
     while waiting:
         spot = waiting.pop()
-        missing = (one for one in case.hung_on(*spot) if case.fates[one[0]].get(one[1]) == "lost")
+        missing = (one for one in case.needs(*spot) if case.fates[one[0]].get(one[1]) == "lost")
         for table, key in (*hanging.get(spot, ()), *missing):
             if key not in chosen[table]:
                 chosen[table].add(key)
-                if case.fates[table][key] == "lost":
-                    waiting.append((table, key))
+                waiting.append((table, key))
     return chosen
 
 
@@ -246,10 +250,9 @@ def _conflicts(case: _Case, chosen: Mapping[str, Collection[Key]], collisions: M
     spots = [(table, key) for table, keys in chosen.items() for key in keys]
     why = {spot: reason for spot in spots if (reason := case.why_left(*spot) or collisions.get(spot))}
     hanging: dict[Spot, list[Spot]] = {}
-    for table, key in spots if why else ():
-        if case.fates[table][key] == "lost":
-            for parent in case.hung_on(table, key):
-                hanging.setdefault(parent, []).append((table, key))
+    for spot in spots if why else ():
+        for parent in case.needs(*spot):
+            hanging.setdefault(parent, []).append(spot)
     waiting = sorted(why)
     while waiting:
         table, key = spot = waiting.pop()
