@@ -33,6 +33,7 @@ ARRIVES_WITHIN_S, LOOK_AGAIN_S = 0.15, 0.01
 # A stream that is behind and gets no further for so long is ended and begun anew: the node may be frozen.
 STUCK_S = 4.0
 COMES_WITHIN_S = 60.0
+LATE_S = 10.0
 WAITING_BYTES_MAX = 2 * 2**30
 
 
@@ -62,6 +63,7 @@ class Archiver:
         self.receiver = Receiver(programs_for(site), self.folder, waited_for=self.waited_for)
         self.shipper = Shipper(site.archive, self.folder)
         self.lost_log = asyncio.Event()  # a gap was found: what follows can only be reached from a new full base
+        self._began = time.monotonic()
         self._moved_at = 0.0
         self._place: Place | None = None
         self._gaps: list[Gap] = []
@@ -124,6 +126,8 @@ class Archiver:
         if _covers(shipped, position):
             await self._beat(position)
             self._well()
+        elif time.monotonic() > max(self.health.beat_at, self._began) + LATE_S:
+            self._failed(f"the log does not arrive: {self.receiver.words or 'its stream is behind'}")
 
     async def _beat_before(self) -> Beat | None:
         """The beat in the archive. One that is away does not hold up the stream, where the folder says from where to receive."""
