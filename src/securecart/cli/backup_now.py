@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from http import HTTPStatus
 from typing import Annotated
 
@@ -15,6 +16,8 @@ from securecart.cli.engines import HomeOption, JsonOption
 from securecart.cli.progress import told
 from securecart.cli.screen import out
 from securecart.engines import Home
+from securecart.engines.archiver import Archiver
+from securecart.engines.process import process_of
 from securecart.errors import RecoveryRefused
 from securecart.ops.recovery.model import Base
 from securecart.ops.recovery.restoring import Tell
@@ -26,6 +29,7 @@ __all__ = ["base_at_once", "take"]
 
 # While it is copied or packed it says something every second or so; a checkpoint and the log it waits for take longer.
 SILENT_S = 180.0
+OPENS_WITHIN_S, LOOK_AGAIN_S = 30.0, 0.2
 MB = 1_000_000
 
 
@@ -54,6 +58,7 @@ async def base_at_once(loaded: Settings, tell: Tell, *, full: bool) -> Base:
     """The base that the running archiver takes when it is asked; `RecoveryRefused` when none runs, or what kept it from it."""
     if loaded.archive == OFF:
         raise RecoveryRefused(problem="No archiver runs, because SECURECART_ARCHIVE is off. Set it, and start the shop again.")
+    await _door_opens(Home(loaded.home_path), loaded.archiver_url)
     key = Home(loaded.home_path).settings().get("internal_secret", "")
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=SILENT_S, sock_read=SILENT_S)
     try:
@@ -76,3 +81,13 @@ async def base_at_once(loaded: Settings, tell: Tell, *, full: bool) -> Base:
             "at `securecart status` and the home's logs/archiver.log."
         ) from error
     raise RecoveryRefused(problem="The archiver ended before the backup was taken; its log, logs/archiver.log, says why.")
+
+
+async def _door_opens(home: Home, url: str) -> None:
+    """Return once the archiver's door is open; one that was started a moment ago is waited for, one that is not there is not."""
+    deadline = time.monotonic() + OPENS_WITHIN_S
+    while await Archiver.look(url) is None and time.monotonic() < deadline:
+        state = await asyncio.to_thread(home.state)
+        if state is None or not any(process_of(engine.pid, engine.born) for engine in state.of_kind(Archiver.name)):
+            return
+        await asyncio.sleep(LOOK_AGAIN_S)
