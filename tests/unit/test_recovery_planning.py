@@ -282,6 +282,9 @@ def test_another_moment_is_refused_while_one_is_unfinished_and_the_same_words_me
         to_recover(other)
     again = msgspec.structs.replace(world.seen(), moment=Moment(at=AT + timedelta(hours=1)))
     assert to_recover(again)[0].do == "note"
+    assert world.note is not None
+    overtaken = msgspec.structs.replace(again, note=msgspec.structs.replace(world.note, timeline=4), timeline=4)
+    assert to_recover(overtaken)[0].do == "restore", "another node has begun the timeline that the restored one has"
     grown = msgspec.structs.replace(again, profile="ha")
     with pytest.raises(RecoveryRefused, match="profile was changed to ha"):
         to_recover(grown)

@@ -32,7 +32,8 @@ AtOption = Annotated[
     str,
     typer.Option(
         "--at",
-        help="The moment: 2026-11-30 14:05:00 (UTC), `10 minutes ago`, or before:XID, right before a transaction.",
+        help="The moment: 2026-11-30 14:05:00 (UTC), `10 minutes ago`, an order's number, or before:XID, right before a "
+        "transaction committed.",
         metavar="MOMENT",
     ),
 ]
@@ -94,7 +95,7 @@ def abandon_recovery(home: HomeOption = None, as_json: JsonOption = False) -> No
     if as_json:
         typer.echo(msgspec.json.encode(said).decode())
     else:
-        out.print("The shop is as it was before.")
+        out.print("The shop is as it was before.", soft_wrap=True)
 
 
 def captures(
@@ -160,28 +161,29 @@ def _answer(report: Report, later: Later) -> Answer:
 def _show(report: Report, later: Later, home: str | None) -> None:
     out.print(
         f"The database is as it was at {report.moment}. Back in service after {report.seconds_until_open:.1f} s; "
-        f"{report.seconds_without_sales:.1f} s without sales."
+        f"{report.seconds_without_sales:.1f} s without sales.",
+        soft_wrap=True,
     )
     for kept in report.kept:
         out.print(
             f"The old data are kept in {kept.folder} ({kept.bytes / MB:,.0f} MB); remove them once you are sure.", soft_wrap=True
         )
     if later.unknown:
-        out.print(f"What came after the moment is not known: {later.unknown}.")
+        out.print(f"What came after the moment is not known: {later.unknown}.", soft_wrap=True)
     if later.orders:
-        out.print(f"{len(later.orders):,} orders came later and are no more, {totals(later.orders)} in all:")
+        out.print(f"{len(later.orders):,} orders came later and are no more, {totals(later.orders)} in all:", soft_wrap=True)
         for order in later.orders[:SHOWN_MAX]:
             total = Money(order.total_minor, order.currency)
             out.print(
                 f"  {order.number}  {order.placed_at:%Y-%m-%d %H:%M:%S}  {total}  {order.status}  {order.email}", markup=False
             )
         if len(later.orders) > SHOWN_MAX:
-            out.print(f"  and {len(later.orders) - SHOWN_MAX:,} more")
-        out.print("What these had bought was taken out of the carts, and stays out.")
+            out.print(f"  and {len(later.orders) - SHOWN_MAX:,} more", soft_wrap=True)
+        out.print("What these had bought was taken out of the carts, and stays out.", soft_wrap=True)
     if later.changed:
-        out.print(f"{len(later.changed):,} orders were changed later and are as before that.")
+        out.print(f"{len(later.changed):,} orders were changed later and are as before that.", soft_wrap=True)
     if later.accounts:
-        out.print(f"{len(later.accounts):,} accounts came later and are no more.")
+        out.print(f"{len(later.accounts):,} accounts came later and are no more.", soft_wrap=True)
     counts = Counter(finding.promise for finding in later.findings)
     if counts.pop("captures_without_order", 0):
         there = f" --home {home}" if home else ""

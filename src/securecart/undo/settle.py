@@ -25,13 +25,15 @@ from securecart import checkout, migrations, promises, readers, sessions
 from securecart import settings as settings_table
 from securecart.app import Shop, open_shop
 from securecart.engines import Home
-from securecart.errors import GatewayAway, StoreAway
+from securecart.errors import GatewayAway, RecoveryRefused, StoreAway
 from securecart.ops.recovery.in_place import Voice
+from securecart.ops.recovery.model import Moment
 from securecart.orders import history
 from securecart.patience import READER_ANEW, repeat
 from securecart.payments import Notice
 from securecart.promises import Finding
 from securecart.stores.postgres import statements_of
+from securecart.undo.moments import moment_of
 from securecart.values import Money
 
 __all__ = ["Account", "Changed", "Later", "Order", "Settling", "read_later", "totals"]
@@ -120,6 +122,13 @@ class Settling:
 
     def __init__(self, home: Home) -> None:
         self.home = home
+
+    async def moment(self, asked: str) -> Moment:
+        """The moment that a person means; an order's, as long as the database answers."""
+        try:
+            return await moment_of(asked, settings_table.load(str(self.home.path)))
+        except (OSError, asyncpg.PostgresError, StoreAway) as error:
+            raise RecoveryRefused(problem=f"The database does not answer ({error}), so give a time, not an order.") from error
 
     async def prepare(self, owner_url: str) -> str:
         """Bring the restored database to the shape this version needs, and see that it is a shop's."""

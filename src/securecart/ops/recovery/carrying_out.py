@@ -25,13 +25,13 @@ from securecart.engines.postgres_files import clear_the_way
 from securecart.engines.postgres_roles import APP, ARCHIVER, NOT_READY, OWNER, SUPERUSER, Roles
 from securecart.errors import ArchiveUnusable, OperatorError, RecoveryRefused, StepFailed
 from securecart.ops.recovery import places
-from securecart.ops.recovery.going_back import Held, held_on, newest_survey
+from securecart.ops.recovery.going_back import Held, held_on
 from securecart.ops.recovery.last_log import ship_last_log
-from securecart.ops.recovery.model import Fork, Site
+from securecart.ops.recovery.model import Fork, Moment, Site
 from securecart.ops.recovery.planning import Note, Step
 from securecart.ops.recovery.programs import programs_for, run_program
-from securecart.ops.recovery.restoring import Restored, Tell, restore
-from securecart.ops.recovery.running import Hands
+from securecart.ops.recovery.restoring import Restored, Tell, newest_survey, restore
+from securecart.ops.recovery.running import Hands, timeline_of
 from securecart.ops.recovery.segments import history_of
 from securecart.ops.recovery.standing import KEY
 from securecart.ops.recovery.surveying import forget_note, write_note
@@ -44,6 +44,9 @@ ASK_WITHIN_S = 10.0
 
 class Work(Protocol):
     """What the shop has to do about its database going back; each is safe to repeat and answers a part of a sentence."""
+
+    async def moment(self, asked: str) -> Moment:
+        """The moment that a person means by this; `BadInput`, `RecoveryRefused`."""
 
     async def prepare(self, owner_url: str) -> str:
         """Bring the restored database to the shape this version needs, and see that it is a shop's."""
@@ -108,7 +111,7 @@ async def _restore(job: Job, _: str) -> str:
     await clear_the_way(folder)  # a server that a killed run left at work
     await asyncio.to_thread(shutil.rmtree, places.below(job.home, note.stamp), ignore_errors=True)
     holdings = await newest_survey(job.site, note.moment)
-    restored = await restore(job.site, holdings, note.moment, folder, job.voice.tell, verify=True)
+    restored = await restore(job.site, holdings, note.moment, folder, job.voice.tell, verify=True, up_to=note.moment.at)
     await asyncio.to_thread(_know_live_timelines, job, restored)
     async with held_on(job.site, restored, note.moment, tell=job.voice.tell, durable=True) as held:
         committed, timeline = held.reached.at, await held.promote()
@@ -147,7 +150,7 @@ async def _note(job: Job, _: str) -> str:
     url = await _old_url(job)
     if not url:
         return await job.work.note("", note.reached_at, job.file)
-    if (live := await _timeline_of(url)) >= note.timeline:
+    if (live := await timeline_of(url)) >= note.timeline:
         job.write(done=())
         raise StepFailed(
             problem=f"A node has taken over from another meanwhile, on timeline {live}, which the restored database has too. "
@@ -205,7 +208,7 @@ async def _open(job: Job, _: str) -> str:
     if not job.hands.sells:
         return "The shop was down and is left down; `securecart up` starts it"
     whole, closed = (now - note.began_at).total_seconds(), (now - (note.closed_at or now)).total_seconds()
-    return f"The shop sells again, {whole:.1f} s after the command and {closed:.1f} s after it closed"
+    return f"The shop sells again, {whole:.1f} s after the recovery was begun and {closed:.1f} s after it closed"
 
 
 async def _settle(job: Job, _: str) -> str:
@@ -325,11 +328,3 @@ async def _old_url(job: Job) -> str:
     except (OperatorError, *NOT_READY) as why:
         job.voice.say(f"The old database cannot be asked what came after the moment ({why})")
         return ""
-
-
-async def _timeline_of(url: str) -> int:
-    connection = await asyncpg.connect(url, timeout=ASK_WITHIN_S)
-    try:
-        return int(await connection.fetchval("SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)"), 16)
-    finally:
-        await connection.close()

@@ -25,6 +25,7 @@ from securecart.ops.recovery.model import Site
 from securecart.ops.recovery.planning import (
     ASIDE,
     Note,
+    Seen,
     Step,
     Told,
     after,
@@ -65,12 +66,14 @@ async def recover(site: Site, asked: str, work: Work, voice: Voice) -> Report:
     """Put the database as it was at the moment in place of the live one, or go on with that; errors say what to do."""
     async with _only_one(site.home):
         began = time.monotonic()
-        seen = await observe(site, asked)
+        seen = await observe(site, asked, work.moment)
         steps = to_recover(seen)
         hands = await hands_of(site.home)
         try:
-            note = seen.note or await _begin(site, seen.asked, tuple(place.node for place in seen.places), up=hands.sells)
+            note = seen.note or _begin(site, seen, up=hands.sells)
             job = Job(site, note, hands, work, voice)
+            if steps and steps[0].do == "restore":
+                job.write(done=())
             for step in steps:
                 await _do(job, step)
             return await _report(job, time.monotonic() - began)
@@ -89,8 +92,9 @@ async def abandon(site: Site, work: Work, voice: Voice) -> list[str]:
             job = Job(site, seen.note, hands, work, voice)
             job.write(abandoned=True)
             for step in steps:
+                began = time.monotonic()
                 said.append(await carry_out(job, step))
-                voice.say(f"{said[-1]}.")
+                voice.say(f"{said[-1]} ({time.monotonic() - began:.1f} s).")
                 if step.do == "reopen":  # cut off from here on, the next one has no more to stop
                     job.write(**msgspec.structs.asdict(stepped_back(job.note)))
         finally:
@@ -132,16 +136,15 @@ async def _only_one(home: Home) -> AsyncIterator[None]:
         yield
 
 
-async def _begin(site: Site, asked: str, nodes: tuple[str, ...], *, up: bool) -> Note:
-    seen = await observe(site, asked)
+def _begin(site: Site, seen: Seen, *, up: bool) -> Note:
     assert seen.moment is not None
     now = datetime.now(UTC)
     note = Note(
         stamp=f"{now:%Y%m%d%H%M%S}",
-        asked=asked,
+        asked=seen.asked,
         moment=seen.moment,
         profile=site.settings.profile,
-        nodes=nodes,
+        nodes=tuple(place.node for place in seen.places),
         began_at=now,
         was_up=up,
         scope=site.home.recovery(),

@@ -120,7 +120,7 @@ class Place(Struct, frozen=True):
 
 
 class Seen(Struct, frozen=True):
-    """The home as it was seen, and what is wanted of it."""
+    """The home as it was seen, and what is wanted of it; `timeline` is the live database's, 0 where it does not answer."""
 
     profile: str
     elsewhere: str
@@ -130,6 +130,7 @@ class Seen(Struct, frozen=True):
     moment: Moment | None = None
     database_bytes: int = 0
     free_bytes: int = 0
+    timeline: int = 0
     last: str = ""
 
 
@@ -151,7 +152,9 @@ def to_recover(seen: Seen) -> list[Step]:
         )
     if seen.asked != note.asked and seen.moment != note.moment:
         raise RecoveryRefused(problem=f"There is an unfinished one: {note.in_words}. {_ways_on(note)}")
-    return [step for step in _whole(note.nodes) if step.name not in note.done]
+    # What was restored before another node took over has begun a timeline of the same number, and must not be used.
+    stale = not any(place.kept for place in seen.places) and seen.timeline >= note.timeline > 0
+    return [step for step in _whole(note.nodes) if stale or step.name not in note.done]
 
 
 def to_abandon(seen: Seen) -> list[Step]:

@@ -28,7 +28,7 @@ from securecart.errors import RecoveryRefused, StepFailed
 from securecart.ops.cluster import Cluster
 from securecart.ops.cluster import observe as observe_cluster
 
-__all__ = ["Alone", "Hands", "Supervised", "hands_of"]
+__all__ = ["Alone", "Hands", "Supervised", "hands_of", "superuser_url", "timeline_of"]
 
 DOORS = (Web.name, Worker.name)
 DATABASE = (Postgres.name, PatroniNode.name)
@@ -80,7 +80,7 @@ class Supervised:
     async def url(self) -> str:
         """Where writes are taken; the supervisor starts it."""
         await _until_it_writes(self.home, ASKED_WITHIN_S)
-        return _superuser(self.home)
+        return superuser_url(self.home)
 
     async def stop(self) -> None:
         """End the archiver, then the database: with several nodes the writer first, so that the others receive all of it."""
@@ -187,7 +187,7 @@ class Alone:
         """The database, started with all that the shop needs but its doors and the archiver."""
         if self._supervisor is None:
             await self.start()
-        return _superuser(self.home)
+        return superuser_url(self.home)
 
     async def stop(self) -> None:
         """Stop all that was started."""
@@ -245,7 +245,8 @@ async def hands_of(home: Home) -> Hands:
     return Alone(home, lock)
 
 
-def _superuser(home: Home) -> str:
+def superuser_url(home: Home) -> str:
+    """The address of the node that writes, as superuser."""
     return Roles(home).url(SUPERUSER, _ports(home)) + "?target_session_attrs=read-write"
 
 
@@ -253,6 +254,15 @@ def _ports(home: Home) -> list[int]:
     """The ports of the database's nodes, as the home's settings have them."""
     netloc = urlsplit(settings_table.load(str(home.path)).postgres_url).netloc.rpartition("@")[2]
     return [int(one.rpartition(":")[2]) for one in netloc.split(",") if ":" in one]
+
+
+async def timeline_of(url: str) -> int:
+    """The timeline that the database at this address writes; raises `NOT_READY`."""
+    connection = await asyncpg.connect(url, timeout=PROBE_WITHIN_S)
+    try:
+        return int(await connection.fetchval("SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)"), 16)
+    finally:
+        await connection.close()
 
 
 async def _until_it_writes(home: Home, within_s: float = WRITES_WITHIN_S) -> None:
@@ -264,7 +274,7 @@ async def _until_it_writes(home: Home, within_s: float = WRITES_WITHIN_S) -> Non
     while time.monotonic() < deadline:
         if not settings.cluster_urls or (await observe_cluster(Cluster.of(settings))).synchronous is not None:
             try:
-                connection = await asyncpg.connect(_superuser(home), timeout=PROBE_WITHIN_S, server_settings=waits)
+                connection = await asyncpg.connect(superuser_url(home), timeout=PROBE_WITHIN_S, server_settings=waits)
                 try:
                     await connection.execute(PROBE, timeout=PROBE_WITHIN_S)
                 finally:

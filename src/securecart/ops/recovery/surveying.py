@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
@@ -13,12 +12,13 @@ from securecart import settings as settings_table
 from securecart.engines import Home, address_of
 from securecart.engines.patroni import NODES, PatroniNode
 from securecart.engines.postgres import Postgres
-from securecart.errors import BadInput
-from securecart.ops.recovery.going_back import newest_survey
+from securecart.engines.postgres_roles import NOT_READY
 from securecart.ops.recovery.holdings import base_for
-from securecart.ops.recovery.model import Moment, Site, parse_moment
+from securecart.ops.recovery.model import Moment, Site
 from securecart.ops.recovery.places import live_of, place_of
 from securecart.ops.recovery.planning import Note, Seen
+from securecart.ops.recovery.restoring import newest_survey
+from securecart.ops.recovery.running import superuser_url, timeline_of
 from securecart.settings import Settings
 
 __all__ = ["forget_note", "look", "nodes_of", "observe", "read_note", "write_note"]
@@ -70,12 +70,14 @@ def look(home: Home, settings: Settings) -> Seen:
     )
 
 
-async def observe(site: Site, asked: str) -> Seen:
+async def observe(site: Site, asked: str, meant: Callable[[str], Awaitable[Moment]]) -> Seen:
     """All that a recovery to this moment is decided on; `RecoveryRefused` names the window when it lies outside."""
     seen = await asyncio.to_thread(look, site.home, site.settings)
     if seen.note is not None and seen.note.asked == asked:
-        return msgspec.structs.replace(seen, asked=asked, moment=seen.note.moment)
-    moment = moment_of(asked)
+        return msgspec.structs.replace(
+            seen, asked=asked, moment=seen.note.moment, timeline=await _live_timeline(site.home, seen.note)
+        )
+    moment = await meant(asked)
     seen = msgspec.structs.replace(seen, asked=asked, moment=moment)
     if seen.note is not None or seen.elsewhere:
         return seen
@@ -83,10 +85,11 @@ async def observe(site: Site, asked: str) -> Seen:
     return msgspec.structs.replace(seen, database_bytes=base_for(holdings, moment).database_bytes)
 
 
-def moment_of(asked: str) -> Moment:
-    """The moment that was meant; `BadInput`."""
-    moment = parse_moment(asked, now=datetime.now(UTC))
-    if moment is None:
-        problem = f"{asked!r} is no moment; give a time (2026-11-30 14:05:00), `10 minutes ago`, or before:XID."
-        raise BadInput(field="at", problem=problem)
-    return moment
+async def _live_timeline(home: Home, note: Note) -> int:
+    """The timeline of the database that runs; 0 when none does, or nothing is restored yet that could have the same."""
+    if not note.timeline or {"stop"} & {note.begun, *note.done}:
+        return 0
+    try:
+        return await timeline_of(superuser_url(home))
+    except NOT_READY:
+        return 0

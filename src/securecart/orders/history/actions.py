@@ -40,7 +40,9 @@ TABLE = TableSpec(
 
 PROJECTED = Select.all_projected_attributes
 NEWEST = 2**63 - 1
-SCAN_ITEMS = 500
+SCAN_ITEMS = 1_000
+# DynamoDB Local goes through all that lies before a page, so a large table is read part by part.
+SCAN_PARTS = 32
 BATCH_GETS = 100
 
 
@@ -107,14 +109,22 @@ async def known(dynamodb: DynamoDB, keys: Sequence[Key]) -> list[Entry]:
 
 async def scan(dynamodb: DynamoDB) -> AsyncIterator[list[Key]]:
     """Every key of the history, a page at a time."""
-    start_key: dict[str, Any] | None = None
-    while True:
-        async with dynamodb.table(TABLE) as table:
-            page = await table.scan_single_page(limit=SCAN_ITEMS, start_key=start_key)
-        yield [Key(item["shopper_id"], item["order_id"]) for item in page.items]
-        start_key = page.last_evaluated_key
-        if start_key is None:
-            return
+    for part in range(SCAN_PARTS):
+        asked: dict[str, Any] = {
+            "TableName": dynamodb.name_of(TABLE),
+            "ProjectionExpression": "shopper_id, order_id",
+            "Limit": SCAN_ITEMS,
+            "Segment": part,
+            "TotalSegments": SCAN_PARTS,
+        }
+        while True:
+            async with dynamodb.calls() as client:
+                page = await client.send_request(action="Scan", payload=asked)
+            if page["Items"]:
+                yield [Key(item["shopper_id"]["S"], int(item["order_id"]["N"])) for item in page["Items"]]
+            if "LastEvaluatedKey" not in page:
+                break
+            asked["ExclusiveStartKey"] = page["LastEvaluatedKey"]
 
 
 async def _known(dynamodb: DynamoDB, keys: list[dict[str, Any]]) -> list[Entry]:
