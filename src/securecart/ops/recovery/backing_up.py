@@ -6,7 +6,7 @@ import asyncio
 import time
 from datetime import UTC, datetime
 
-from securecart.errors import SecureCartError
+from securecart.errors import RecoveryRefused, SecureCartError
 from securecart.ops.recovery.archiving import Archiver
 from securecart.ops.recovery.copying import Tell
 from securecart.ops.recovery.holdings import surplus, survey, whole_bases
@@ -90,7 +90,11 @@ class Backups:
             return
         log.info("a base backup is due", kind=wanted.kind, why=wanted.why)
         parent = next((base for base in self.bases if base.label == wanted.parent), None)
-        await self._take(Wanted(wanted.kind, parent, hurry=not self.bases), lambda _: None)
+        base = await self._take(Wanted(wanted.kind, parent, hurry=not self.bases), lambda _: None)
+        if base.label not in whole_bases(await self._look()):  # another one at once would be no better
+            raise RecoveryRefused(
+                problem=f"Nothing can be recovered from the base backup {base.label}: its log is not in the archive."
+            )
 
     async def _take(self, wanted: Wanted, tell: Tell) -> Base:
         def told(text: str) -> None:
