@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 
 import asyncpg
+from asyncpg.connect_utils import SessionAttribute
 from msgspec import Struct
 
 from securecart.ops.recovery.certificates import Flaw
@@ -40,8 +41,11 @@ class Relation(Struct, frozen=True):
 
 
 async def books_of(url: str) -> Books:
-    """Count the living database: all tables as one moment shows them, the server's own counts from just before."""
-    connection = await asyncpg.connect(url, timeout=CONNECT_S)
+    """Count the living database: all tables as one moment shows them, the server's own counts from just before.
+
+    On several nodes the one that writes is asked: a standby counts nothing of what it replays.
+    """
+    connection = await asyncpg.connect(url, timeout=CONNECT_S, target_session_attrs=SessionAttribute.read_write)
     try:
         server = str(await connection.fetchval(SQL["server"]))
         tallies = await connection.fetch(SQL["tallies"])
