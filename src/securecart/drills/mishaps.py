@@ -24,8 +24,8 @@ __all__ = ["Deletion", "Mishap", "PricesLost", "strike"]
 SQL = statements_of(__package__)
 # whole tables that stand still meanwhile
 QUIET = ("account_address", "category", "location", "price", "product", "shipping_method", "tax_rate", "variant")
-# what is written whenever anything happens: whoever brings rows back tells the event log's readers of it here
-NEWS = ("event", "reader")
+# what is written whenever anything happens: whoever brings rows back tells the readers of the event log, and notes it
+NEWS = ("event", "reader", "recovery")
 ON_PURPOSE, ON_PURPOSE_MINOR = 5, 4_321
 
 
