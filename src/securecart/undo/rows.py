@@ -128,7 +128,7 @@ class _Case(Struct, frozen=True):
     lost: Lost
     facts: Facts
     wish: Wish
-    wrong_then: set[Finding]
+    wrong_then: list[Finding]
 
 
 async def _check(site: Site, ask: Ask) -> None:
@@ -215,7 +215,8 @@ async def _carry_out(tx: Transaction, case: _Case, back: Return, concerned: Conc
         told = await tell_shop(tx, _concerned(case, plan))
     wrong = await _wrong(tx, concerned)
     # an order that was incomplete before the accident already is not made so by coming back
-    fresh = wrong - wrong_before - {one for one in case.wrong_then if one.promise == "incomplete"}
+    known = {_name(one) for one in (*wrong_before, *(one for one in case.wrong_then if one.promise == "incomplete"))}
+    fresh = [one for one in wrong if _name(one) not in known]
     if fresh:
         words = " ".join(sorted(one.what for one in fresh)[:FINDINGS_SHOWN])
         problem = f"With these rows the shop's promises would not be kept, so nothing was changed. {words}"
@@ -262,10 +263,13 @@ def _concerned(case: _Case, plan: Plan) -> Concerned:
     return Concerned.by(case.lost.shape, spots, case.accident.tables)
 
 
-async def _wrong(fresh: Fresh, concerned: Concerned) -> set[Finding]:
+async def _wrong(fresh: Fresh, concerned: Concerned) -> list[Finding]:
     """What is not as promised with these orders and these SKUs."""
-    found = await promises.look_at(fresh, order_ids=await concerned.all_orders(fresh), skus=sorted(concerned.skus))
-    return set(found)
+    return await promises.look_at(fresh, order_ids=await concerned.all_orders(fresh), skus=sorted(concerned.skus))
+
+
+def _name(finding: Finding) -> tuple[str, str]:
+    return finding.promise, finding.key
 
 
 def _report(case: _Case, plan: Plan, *, carried_out: bool) -> Report:

@@ -61,8 +61,9 @@ class Return:
         try:
             await self._carry_out()
         except asyncpg.IntegrityConstraintViolationError as error:
+            why = str(error).partition("\n")[0]  # what follows may be a whole row
             raise RecoveryRefused(
-                problem=f"PostgreSQL does not take the rows as they are now: {error}. Nothing was changed."
+                problem=f"PostgreSQL does not take the rows as they are now: {why}. Nothing was changed."
             ) from error
         return self.plan
 
