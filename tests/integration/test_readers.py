@@ -17,7 +17,7 @@ from securecart import carts, catalog, checkout, inventory, orders, readers
 from securecart.app import Shop
 from securecart.catalog import NewProduct, NewVariant
 from securecart.errors import NotFound, StoreAway
-from securecart.events import Event, OrderPlaced, OrderWaits, ProductsChanged, StockChanged
+from securecart.events import Event, OrderPlaced, OrdersRestored, OrderWaits, ProductsChanged, StockChanged
 from securecart.inventory import Receipt
 from securecart.orders import Order, OrderSummary, history
 from securecart.orders.history import Entry
@@ -144,6 +144,21 @@ async def test_facts_seen_twice_and_late_do_no_harm(shop: Shop) -> None:
             await readers.digest(shop.stores, one, facts)
     assert await held(shop, shopper) == (Line(other, 3), Line(sku, 5))
     assert await shown(shop, shopper) == before
+
+
+async def test_restored_orders_are_shown_again_and_no_cart_is_touched(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers.history, "PAGE_ORDERS", 2)
+    shopper, sku = a_guest(), await a_product(shop.database)
+    bought = [await buy(shop, shopper, Line(sku, 1)) for _ in range(3)]
+    await readers.catch_up(shop.stores)
+    before = await shown(shop, shopper)
+    keys = [key for order in bought if (key := await history.find(shop.dynamodb, order.number)) is not None]
+    await history.forget(shop.dynamodb, keys)
+    await carts.add(shop.dynamodb, shopper.shopper_id, Line(sku, 1), days=DAYS)
+    for one in readers.READERS:
+        await readers.digest(shop.stores, one, [OrdersRestored((*(key.order_id for key in keys), 2**60))])
+    assert await shown(shop, shopper) == before
+    assert await held(shop, shopper) == (Line(sku, 1),)
 
 
 async def test_facts_of_orders_that_are_none_are_no_trouble(shop: Shop) -> None:
