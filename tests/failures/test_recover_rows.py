@@ -215,6 +215,15 @@ async def test_prices_are_put_back_but_for_those_changed_on_purpose_and_search_f
     assert left == []
 
 
+async def test_shelves_alone_are_made_anew_from_the_catalogue(scene: Scene) -> None:
+    shown = "SELECT product_id, prices::text FROM shelf ORDER BY product_id"
+    before = [tuple(row) for row in await scene.owner.fetch(shown)]
+    xid = await scene.at("DELETE FROM shelf WHERE product_id % 2 = 0", "UPDATE shelf SET prices = '{}' WHERE product_id = 1")
+    done = await scene.undo(xid)
+    assert (done.rows, done.told.shelves) == (0, 21)
+    assert [tuple(row) for row in await scene.owner.fetch(shown)] == before
+
+
 async def test_counters_lose_the_accidents_part_once(scene: Scene) -> None:
     received, taken = await scene.stock()
     since = await soon()

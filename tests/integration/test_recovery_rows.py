@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -249,6 +250,23 @@ async def test_what_the_database_does_not_take_changes_nothing(three: Three) -> 
         await brought_back(three, Wish(("thing",)))
     assert await rows_of(three.now, "SELECT count(*) FROM thing") == [1996]
     assert (await brought_back(three, Wish(("thing",)), carry_out=False)).rows == 22
+
+
+async def test_cut_off_before_the_end_it_has_changed_nothing(three: Three, monkeypatch: pytest.MonkeyPatch) -> None:
+    check, checked = Return._check, list[str]()
+
+    async def cut_off(self: Return, table: str) -> None:
+        await check(self, table)
+        checked.append(table)
+        if table == "told":
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(Return, "_check", cut_off)
+    with pytest.raises(asyncio.CancelledError):
+        await brought_back(three, Wish())
+    assert {"tally", "thing", "part", "told"} <= set(checked)
+    after = (await compared(Three(three.after, three.after, three.now))).differences
+    assert not any(one.differing for one in after.values())
 
 
 async def test_the_shape_of_a_database_is_read_from_its_catalogue(three: Three) -> None:

@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Struct
 
 from securecart import catalog, promises
-from securecart.errors import BadInput, RecoveryRefused
+from securecart.errors import BadInput, RecoveryRefused, StoreAway
 from securecart.ops.recovery.bringing_back import Return
 from securecart.ops.recovery.comparing import Key, compare
 from securecart.ops.recovery.deciding import Conflict, Facts, Plan, Wish
@@ -30,7 +30,7 @@ from securecart.ops.recovery.schema import SESSION, Shape, key_text, quoted, wit
 from securecart.patience import POSTGRES_LONG
 from securecart.promises import Finding
 from securecart.stores import postgres
-from securecart.stores.postgres import Fresh, Transaction, statements_of, value
+from securecart.stores.postgres import Database, Fresh, Transaction, statements_of, value
 from securecart.telemetry import log
 from securecart.undo.accident import Accident, find_accident
 from securecart.undo.live import check_names, connect_live
@@ -192,13 +192,21 @@ async def _write(site: Site, case: _Case, *, carry_out: bool, tell: Tell) -> Rep
             found = await _carry_out(tx, case, back, concerned)
         if found.told.shelves:
             tell("counting what search shows")
-            await catalog.refresh_counts(database)
+            await _count_again(database)
     except _OnlyLooked:
         pass
     finally:
         await database.close()
     assert found is not None
     return found
+
+
+async def _count_again(database: Database) -> None:
+    """Have search count anew; what cannot be done now is marked as outdated, and the next import does it."""
+    try:
+        await catalog.refresh_counts(database)
+    except StoreAway as away:
+        log.warning("what search counts is made anew by the next import", reason=str(away))
 
 
 def _roll_back() -> NoReturn:
