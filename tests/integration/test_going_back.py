@@ -233,6 +233,7 @@ async def test_a_branch_that_goes_over_a_failover(tmp_path: Path) -> None:
         await connection.execute("INSERT INTO emptied SELECT generate_series(1, 10)")
         await server.back_up()
         await connection.execute("INSERT INTO thing VALUES (1)")
+        early = await now_at(server)
         await connection.execute("BEGIN; INSERT INTO thing VALUES (2); SAVEPOINT a; INSERT INTO thing VALUES (3); RELEASE a")
         await connection.execute("SAVEPOINT b; INSERT INTO thing VALUES (4), (5), (6); ROLLBACK TO b; COMMIT")
         await connection.execute("BEGIN; DELETE FROM thing; ROLLBACK")
@@ -260,3 +261,8 @@ async def test_a_branch_that_goes_over_a_failover(tmp_path: Path) -> None:
             connection = await held.connect()
             assert await connection.fetchval("SELECT count(*) FROM thing") == 494
             await connection.close()
+        # What is begun before the failover is a child of the timeline of that time, or its log would lead two ways.
+        async with held_at(server.site, Moment(at=early)) as held:
+            assert await held.promote() == 3
+            history = (held.folder / "pg_wal" / "00000003.history").read_text()
+            assert [line.split()[0] for line in history.splitlines() if line] == ["1"]

@@ -118,6 +118,7 @@ async def _restore(job: Job, _: str) -> str:
         found = await _make_ours(job, held)
     history = (folder / "pg_wal" / f"{timeline:08X}.history").read_text(encoding="utf-8")
     parent, lsn = list(history_of(history).items())[-1]
+    assert all(end <= lsn for end in history_of(history).values()), history
     await asyncio.to_thread(places.fit, folder, job.site.settings)
     await _to_disk(job, folder)
     await asyncio.to_thread(shutil.rmtree, restored.log)

@@ -28,7 +28,7 @@ from securecart.engines.postgres_files import as_ordinary_user, clear_the_way, p
 from securecart.engines.postgres_roles import DATABASE, NOT_READY, SUPERUSER
 from securecart.engines.process import Engine, stop_process
 from securecart.errors import RecoveryRefused
-from securecart.ops.recovery.model import SEGMENT_BYTES, Moment, Site, lsn_of
+from securecart.ops.recovery.model import SEGMENT_BYTES, Moment, Site, lsn_of, segment_name
 from securecart.ops.recovery.programs import mortal, run_program
 from securecart.ops.recovery.restoring import Restored, Tell, lay_out_more, newest_survey
 from securecart.ops.recovery.waldump import Log, Place
@@ -107,6 +107,7 @@ class ScratchServer(Engine):
         self._durable = durable
         self._sockets = Path()
         self._given = given_of(restored.folder)
+        self._timeline = restored.timeline
 
     @property
     def wal(self) -> Log:
@@ -124,9 +125,13 @@ class ScratchServer(Engine):
                 problem=f"{moment.in_words} lies before the end of the backup {self.restored.bases[-1].label}, from which on "
                 "the database is whole. Give a time before it, so that an older backup is taken."
             )
+        timeline = self._timeline_at(place.lsn)
+        if self._child is not None and timeline != self._timeline:  # it follows one, and goes on to its children only anew
+            await self.stop()
+        self._timeline = timeline
         if self._child is None:  # what a killed run left may lead further
             await asyncio.to_thread(shutil.rmtree, self._given, ignore_errors=True)
-        await asyncio.to_thread(give, self.restored, self._given, place.lsn)
+        await asyncio.to_thread(give, self.restored, self._given, place.lsn, timeline)
         if self._child is None:
             await self.start()
         else:
@@ -148,7 +153,7 @@ class ScratchServer(Engine):
             **await _allowed(programs, folder),
             "unix_socket_directories": str(files),
             "restore_command": f"cp {shlex.quote(str(self._given)).replace('%', '%%')}/%f %p 2>/dev/null",
-            "recovery_target_timeline": str(self.restored.timeline),
+            "recovery_target_timeline": str(self._timeline),
             **({} if self._durable else {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}),
         }
         for name, content in FILES.items():
@@ -194,6 +199,10 @@ class ScratchServer(Engine):
         if self._sockets.name:
             await asyncio.to_thread(clear_sockets, self.restored.folder)
             self._sockets = Path()
+
+    def _timeline_at(self, lsn: int) -> int:
+        """The timeline that this place lies on: what is begun there is a child of that one, not of a later one."""
+        return next(leg.timeline for leg in self.restored.legs if leg.end is None or lsn <= leg.end)
 
     async def _told(self, statement: str) -> Any:
         connection = await asyncpg.connect(self.url("postgres"), timeout=CONNECT_WITHIN_S)
@@ -278,18 +287,21 @@ def given_of(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.given")
 
 
-def give(restored: Restored, given: Path, until: int) -> None:
+def give(restored: Restored, given: Path, until: int, timeline: int) -> None:
     """Give the server the log exactly up to a place: links to whole segments, and a copy of the last one cut off there.
 
-    A server that has come to its end looks again and again for more, so the same segment may be given with more in it.
+    A segment in which a later timeline begins is kept under that one's name; up to there it is the parent's too, and is given
+    under the parent's name to a server that follows `timeline`. A server that has come to its end looks again and again for
+    more, so the same segment may be given with more in it.
     """
     given.mkdir(mode=0o700, exist_ok=True)
     for history in restored.log.glob("*.history"):
         if not (given / history.name).exists():
             (given / history.name).symlink_to(history)
     for segment in restored.segments:
-        file, there = restored.log / segment.name, given / segment.name
-        beside = given / f".{segment.name}"
+        later = int(segment.name[:8], 16) > timeline
+        name = segment_name(timeline, segment.start) if later else segment.name
+        file, there, beside = restored.log / segment.name, given / name, given / f".{name}"
         if segment.start + SEGMENT_BYTES <= until:
             if not there.is_symlink():
                 beside.symlink_to(file)
