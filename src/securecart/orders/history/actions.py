@@ -40,9 +40,10 @@ TABLE = TableSpec(
 
 PROJECTED = Select.all_projected_attributes
 NEWEST = 2**63 - 1
-SCAN_ITEMS = 1_000
-# DynamoDB Local goes through all that lies before a page, so a large table is read part by part.
-SCAN_PARTS = 32
+SCAN_ITEMS = 2_000
+# DynamoDB Local goes through all that lies before a page, so a large table is read part by part; and through the whole table
+# once for each part, so there are few.
+SCAN_PARTS = 8
 BATCH_GETS = 100
 
 
