@@ -39,14 +39,15 @@ async def price_cached(database: Database, cache: Cache, skus: Sequence[str], cu
     """As `price`, at most a minute old: for showing, never for charging."""
     wanted = list(dict.fromkeys(skus))
     keys = [price_key(sku, currency) for sku in wanted]
-    *kept, changed = await cache.get_many([*keys, changes.KEY]) if database.has_replicas else [*await cache.get_many(keys), None]
+    *kept, changed = await cache.get_many([*keys, changes.KEY])
     items = {sku: item for sku, raw in zip(wanted, kept, strict=True) if (item := _decoded(_prices, raw)) is not None}
     missing = [sku for sku in wanted if sku not in items]
     if missing:
-        async with cache.loading, database.read(changes.position_in(changed)) as read:
+        behind = changes.position_in(changed) if database.has_replicas else None
+        async with cache.loading, database.read(behind) as read:
             fresh = await price(read, missing, currency)
         items |= fresh
-        if not database.has_replicas or await cache.get(changes.KEY) == changed:
+        if await cache.get(changes.KEY) == changed:
             encode, seconds = msgspec.json.encode, spread(PRICE_SECONDS)
             puts = (cache.put(price_key(sku, currency), encode(item), seconds=seconds) for sku, item in fresh.items())
             await asyncio.gather(*puts)

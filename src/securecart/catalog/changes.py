@@ -2,7 +2,8 @@
 
 A page that is read from a replica a moment behind an import, after the import's pages were dropped, would be kept as it was
 before, for minutes. So whoever drops them leaves the writer's position first, and what is loaded afterwards is read
-behind it. With a single database node there is nothing to leave.
+behind it. With a single database node no read is behind; there the mark only tells a load that was under way meanwhile that
+what it read is not to be kept.
 """
 
 from __future__ import annotations

@@ -72,13 +72,13 @@ def _begin(database: Database, cache: Cache, key: str, seconds: int, load: Load)
 
 
 async def _load(database: Database, cache: Cache, key: str, seconds: int, load: Load) -> bytes:
-    changed = await changes.look(cache) if database.has_replicas else None
+    changed = await changes.look(cache)
     async with cache.loading:
         began = time.monotonic()
-        async with database.read(changed) as read:
+        async with database.read(changed if database.has_replicas else None) as read:
             content = await load(read)
         took_s = time.monotonic() - began
-    if database.has_replicas and await changes.look(cache) != changed:
+    if await changes.look(cache) != changed:
         return content
     kept_s = spread(seconds)
     await cache.put(key, _HEAD.pack(LAYOUT, time.time() + kept_s, took_s) + content, seconds=kept_s)

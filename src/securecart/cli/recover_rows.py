@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -23,6 +24,8 @@ from securecart.undo import Ask, Part, Preview, Report, Transaction
 __all__ = ["preview", "rows"]
 
 SHOWN_MAX = 20
+# shoppers go first
+BEHIND = 10
 
 AtOption = Annotated[
     str,
@@ -51,6 +54,7 @@ def preview(at: AtOption, tables: TablesOption = "", home: HomeOption = None, as
     it is named. An order's number stands for the moment when it was placed, even when the order itself is gone.
     """
     site = _site(home)
+    os.nice(BEHIND)
     with told() as tell:
         seen = asyncio.run(_preview(site, at, _names(tables), tell))
     if as_json:
@@ -78,6 +82,7 @@ def rows(
     transaction, checked row by row and against the shop's promises, or nothing is. Repeated, it finds nothing more to do.
     """
     site = _site(home)
+    os.nice(BEHIND)
     with told() as tell:
         report = asyncio.run(_rows(site, (at, until, where), _names(tables), yes, tell))
     if as_json:

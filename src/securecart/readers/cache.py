@@ -5,12 +5,14 @@ Only pages and prices of products are kept there; stock is never cached, so `Sto
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from securecart import catalog
 from securecart.errors import StoreAway
 from securecart.events import Event, ProductsChanged
 from securecart.readers.model import Progress, Stores
+from securecart.stores.postgres import Position
 
 __all__ = ["read", "rebuild"]
 
@@ -38,6 +40,9 @@ async def rebuild(stores: Stores, progress: Progress) -> int:
 
 
 async def _leave_position(stores: Stores) -> None:
-    """Before anything is dropped: what is loaded in its place must not come from a replica that is behind the change."""
-    if stores.database.has_replicas:
-        await catalog.changes.leave(stores.cache, await stores.database.position())
+    """Before anything is dropped: what is loaded in its place must not come from a replica that is behind the change.
+
+    With one node the mark is any number that was not there before: a load that began earlier is not kept.
+    """
+    position = await stores.database.position() if stores.database.has_replicas else Position(time.time_ns())
+    await catalog.changes.leave(stores.cache, position)

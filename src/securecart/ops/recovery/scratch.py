@@ -40,6 +40,8 @@ LOOK_EVERY_S = 0.05
 TELL_EVERY_S = 0.5
 CONNECT_WITHIN_S = 5
 SOCKET_PATH_MAX = 80
+# How far behind everybody else it stands at the processors: shoppers go first.
+BEHIND = 10
 PORT = 5432  # names the socket; no network port is opened
 MB = 1_000_000
 
@@ -167,6 +169,14 @@ class ScratchServer(Engine):
         given = [part for name, value in configuration.items() for part in ("-c", f"{name}={value}")]
         command = [str(programs / "postgres"), "-D", str(folder), "-p", str(PORT), *given]
         self.spawn(as_ordinary_user(self, mortal(command)))
+        if not self._durable:
+            self._stand_back()
+
+    def _stand_back(self) -> None:
+        """Let shoppers go first. Sessions are ranked among each other, and this server is a session of its own."""
+        if self._child is not None:
+            with contextlib.suppress(OSError):
+                Path(f"/proc/{self._child.pid}/autogroup").write_text(str(BEHIND), encoding="ascii")
 
     @staticmethod
     async def look(url: str) -> str | None:
