@@ -7,7 +7,7 @@ import logging
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Protocol, TypeVar
 
@@ -42,6 +42,14 @@ class Outcome(Protocol):
     @property
     def kept(self) -> bool:
         """Whether every promise was kept."""
+
+
+class Judged(Outcome, Protocol):
+    """What a drill with goals ends with."""
+
+    @property
+    def met(self) -> bool:
+        """Whether every goal was reached."""
 
 
 Home = Annotated[str | None, typer.Option("--home", help="Drill the shop that runs from this folder, which is changed by it.")]
@@ -188,14 +196,7 @@ def region(
     found = _run(
         lambda loaded: drills.drill_region(loaded, plan, tell=say), home=home, keep=keep, profile="regions", web_processes=1
     )
-    if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
-    else:
-        out.print(told_of_regions(found), markup=False, soft_wrap=True)
-    for sentence in missed_by_regions(found):
-        say(sentence)
-    if not (found.kept and found.met):
-        raise typer.Exit(1)
+    _end(found, told_of_regions(found), missed_by_regions(found), as_json=as_json)
 
 
 @app.command("undelete")
@@ -224,14 +225,7 @@ def undelete(
     found = _run(
         lambda loaded: drills.drill_undelete(loaded, plan, tell=say), home=home, keep=keep, profile="single", web_processes=0
     )
-    if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
-    else:
-        out.print(told_of_undelete(found), markup=False, soft_wrap=True)
-    for sentence in missed_by_undelete(found):
-        say(sentence)
-    if not (found.kept and found.met):
-        raise typer.Exit(1)
+    _end(found, told_of_undelete(found), missed_by_undelete(found), as_json=as_json)
 
 
 @app.command("summary")
@@ -249,6 +243,18 @@ def summary(
         return
     for name, figures in tables.items():
         out.print(summary_of(name, figures))
+
+
+def _end(found: Judged, told: str, missed: Iterable[str], *, as_json: bool) -> None:
+    """Say how a drill with goals ended; exit code 1 when a promise broke or a goal was missed."""
+    if as_json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
+    else:
+        out.print(told, markup=False, soft_wrap=True)
+    for sentence in missed:
+        say(sentence)
+    if not (found.kept and found.met):
+        raise typer.Exit(1)
 
 
 def _run(hold: Drill[Held], *, home: str | None, keep: bool, profile: str, **own: Any) -> Held:
