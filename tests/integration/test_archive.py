@@ -19,7 +19,7 @@ from botocore.exceptions import ResponseStreamingError
 from moto.server import ThreadedMotoServer
 
 from securecart.errors import ArchiveAway, ArchiveDamaged, ArchiveLocked, ArchiveMissing, ArchiveUnusable, BadInput
-from securecart.stores.archive import Archive, bucket, key_pair, open_archive
+from securecart.stores.archive import Archive, bucket, folder, key_pair, open_archive
 from securecart.stores.archive.packing import PUMP
 
 KEY = key_pair()[0]
@@ -264,6 +264,22 @@ def test_many_at_once_do_not_disturb_each_other(kept: Kept) -> None:
     for thread in threads:
         thread.join()
     assert failures == []
+
+
+def test_a_folder_that_is_taken_away_as_soon_as_it_is_made_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive, base, away = open_archive(str(tmp_path)), tmp_path / "base", []
+    to_disk = folder._to_disk
+
+    def remove_first(above: Path) -> None:
+        if above == tmp_path and len(away) < 7:  # `base` was made in it in this moment
+            base.rmdir()
+            away.append(base)
+        to_disk(above)
+
+    monkeypatch.setattr(folder, "_to_disk", remove_first)
+    archive.put("base/2/1", b"there")
+    assert archive.read("base/2/1") == b"there"
+    assert len(away) == 7
 
 
 def test_an_object_is_read_by_the_plain_tools(tmp_path: Path) -> None:

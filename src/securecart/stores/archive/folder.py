@@ -20,6 +20,7 @@ CHUNK_BYTES = 1024 * 1024
 MARK = ".securecart-archive"
 UNFINISHED = ".unfinished"
 FORGOTTEN_AFTER_S = 86_400.0
+NAMING_TRIES = 100
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 AWAY = (errno.EIO, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN)
@@ -133,13 +134,13 @@ class Folder:
                 raise ArchiveAway(archive=self.where, why=why if self._root.exists() else "the folder is gone")
 
     def _name(self, beside: Path, path: Path) -> None:
-        for attempt in range(3):  # whoever removes the last file of a folder takes the folder along
-            self._make_folders(path)
+        for left in reversed(range(NAMING_TRIES)):  # whoever removes the last file of a folder takes the folder along
             try:
+                self._make_folders(path)
                 beside.replace(path)
                 break
             except FileNotFoundError:
-                if attempt == 2:  # noqa: PLR2004
+                if not left:
                     raise
         _to_disk(path.parent)
 
