@@ -267,8 +267,9 @@ def test_many_at_once_do_not_disturb_each_other(kept: Kept) -> None:
 
 
 def test_a_folder_that_is_taken_away_as_soon_as_it_is_made_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    archive, base, away = open_archive(str(tmp_path)), tmp_path / "base", []
+    archive, base = open_archive(str(tmp_path)), tmp_path / "base"
     to_disk = folder._to_disk
+    away: list[Path] = []
 
     def remove_first(above: Path) -> None:
         if above == tmp_path and len(away) < 7:  # `base` was made in it in this moment

@@ -34,7 +34,7 @@ from securecart.stores.postgres import Database, Fresh, Transaction, statements_
 from securecart.telemetry import log
 from securecart.undo.accident import Accident, find_accident
 from securecart.undo.live import check_names, connect_live
-from securecart.undo.policies import POLICY
+from securecart.undo.policies import CATALOGUE, POLICY
 from securecart.undo.telling import Concerned, Told, tell_shop
 
 __all__ = ["Ask", "Part", "Report", "bring_back"]
@@ -220,7 +220,7 @@ async def _carry_out(tx: Transaction, case: _Case, back: Return, concerned: Conc
     told = Told()
     if plan.rows or concerned.whole_catalogue:
         await _note_done(tx, case, plan)
-        told = await tell_shop(tx, _concerned(case, plan))
+        told = await tell_shop(tx, _concerned(case, plan, left=True))
     wrong = await _wrong(tx, concerned)
     # an order that was incomplete before the accident already is not made so by coming back
     known = {_name(one) for one in (*wrong_before, *(one for one in case.wrong_then if one.promise == "incomplete"))}
@@ -261,13 +261,16 @@ def _in_array(part: str) -> str:
     return f'"{escaped}"'
 
 
-def _concerned(case: _Case, plan: Plan) -> Concerned:
-    """What the rows of the plan belong to."""
+def _concerned(case: _Case, plan: Plan, *, left: bool = False) -> Concerned:
+    """What the rows of the plan belong to; with `left` those of the catalogue too that stay as somebody has set them since."""
     links = case.lost.links
     spots = {
         table: {key: links[table][key] for part in (plan.write, plan.put_back, plan.correct) for key in part.get(table, ())}
         for table in plan.tables
     }
+    for one in plan.conflicts if left else ():  # whoever set them may have told nobody, and pages show the accident
+        if one.table in CATALOGUE:
+            spots.setdefault(one.table, {})[one.key] = links[one.table][one.key]
     return Concerned.by(case.lost.shape, spots, case.accident.tables)
 
 

@@ -57,9 +57,12 @@ async def entries_after(fresh: Fresh, order_id: int, *, limit: int) -> list[Entr
     return [_entry(row) for row in await fresh.fetch(SQL["history_page"], order_id, limit)]
 
 
-async def keep(dynamodb: DynamoDB, kept: Sequence[Entry]) -> None:
-    """Write these orders into the history, over what it said of them before; safe to repeat."""
-    await dynamodb.put_many(TABLE, [item_of(entry) for entry in kept])
+async def keep(dynamodb: DynamoDB, kept: Sequence[Entry], *, giving_way: bool = False) -> None:
+    """Write these orders into the history, over what it said of them before; safe to repeat.
+
+    With `giving_way` it takes twice as long, and shoppers hardly wait for it.
+    """
+    await dynamodb.put_many(TABLE, [item_of(entry) for entry in kept], giving_way=giving_way)
 
 
 async def forget(dynamodb: DynamoDB, keys: Sequence[Key]) -> None:

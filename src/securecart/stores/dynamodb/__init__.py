@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -53,6 +54,7 @@ __all__ = ["DynamoDB", "LeftOut", "TableSpec", "connect"]
 
 BATCH_WRITES = 25
 TRANSACTION_WRITES = 100
+GIVING_WAY_WRITES = 20
 BATCHES_AT_ONCE = 2
 KEYS_MAX = 100  # of one BatchGetItem
 _WAIT = DecorelatedJitterRetry(time_limit_secs=60)
@@ -136,24 +138,28 @@ class DynamoDB:
         """The newest state of the item with this key, or None; what is asked for at the same time is asked in one request."""
         return await self._get((spec, key))
 
-    async def put_many(self, spec: TableSpec, items: Sequence[Mapping[str, Any]]) -> None:
+    async def put_many(self, spec: TableSpec, items: Sequence[Mapping[str, Any]], *, giving_way: bool = False) -> None:
         """Put items, in DynamoDB's own JSON and each key once; what the engine had no room for is sent again.
 
         AWS asks twice the price for a write in a transaction, so there they go in batches. An engine of our own commits a
-        transaction once and a batch item by item, so there a hundred go in one transaction at half the time.
+        transaction once and a batch item by item, so there a hundred go in one transaction at half the time. While it writes
+        one, everybody else waits: with `giving_way` transactions are small, and the engine is left to others half of the time.
         """
         if not self._is_local:
             await self._write_many(spec, [{"PutRequest": {"Item": item}} for item in items])
             return
         name = self.name_of(spec)
-        for start in range(0, len(items), TRANSACTION_WRITES):
-            part = items[start : start + TRANSACTION_WRITES]
+        at_once = GIVING_WAY_WRITES if giving_way else TRANSACTION_WRITES
+        for start in range(0, len(items), at_once):
+            part, began = items[start : start + at_once], time.monotonic()
             steps = [{"Put": {"TableName": name, "Item": item}} for item in part]
             try:
                 async with self.calls() as client:
                     await client.send_request(action="TransactWriteItems", payload={"TransactItems": steps})
             except (TransactionCanceled, TransactionConflict):  # somebody else writes one of them at this moment
                 await self._write_many(spec, [{"PutRequest": {"Item": item}} for item in part])
+            if giving_way and start + at_once < len(items):
+                await asyncio.sleep(time.monotonic() - began)
 
     async def delete_many(self, spec: TableSpec, keys: Sequence[Mapping[str, Any]]) -> None:
         """Delete items by their keys, in DynamoDB's own JSON and each once."""
