@@ -6,8 +6,9 @@ shoppers nor a recovery that brings back just what was lost.
 
 from __future__ import annotations
 
+import json
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import ClassVar, Protocol
 
@@ -26,6 +27,8 @@ SQL = statements_of(__package__)
 QUIET = ("account_address", "category", "location", "price", "product", "shipping_method", "tax_rate", "variant")
 # what is written whenever anything happens: whoever brings rows back tells the readers of the event log, and notes it
 NEWS = ("event", "reader", "recovery")
+# what search shows of a product, and where the product stands in the key
+SHELVES = {"shelf": 0, "shelf_price": -1}
 ON_PURPOSE, ON_PURPOSE_MINOR = 5, 4_321
 
 
@@ -100,6 +103,7 @@ class PricesLost:
         self._dice = dice
         self._copies = Copies({}, {})
         self._on_purpose: Rows = {}
+        self._priced_anew: set[int] = set()
 
     async def write_down(self) -> None:
         """Every price that is not nothing anyway; the orders `ids` with all that hangs on them, and the other quiet tables."""
@@ -116,6 +120,7 @@ class PricesLost:
         self._on_purpose = {row: text for row, text in (await self._prices()).items() if text != self._copies.lost.get(row)}
         for row in self._on_purpose:
             self._copies.lost.pop(row, None)
+        self._priced_anew = {row["product_id"] for row in await self._owner.fetch(SQL["products_of_skus"], skus)}
         return len(self._on_purpose)
 
     async def judge(self) -> Judged:
@@ -124,7 +129,7 @@ class PricesLost:
         now = await self._prices() | await self._others()
         put_back = [text for row, text in self._copies.lost.items() if row[0] == price.name]
         back = Writers(msgspec.structs.replace(price, condition="price::text = ANY ($1::text[])"), (put_back,))
-        return await _judged(self._owner, self._copies, now, back)
+        return await _judged(self._owner, self._copies, now, back, shown_anew=self._priced_anew)
 
     async def on_purpose_kept(self) -> int:
         """Those of the few that are as they were set."""
@@ -154,10 +159,15 @@ async def strike(owner: asyncpg.Connection, mishap: Mishap) -> datetime:
     return at
 
 
-async def _judged(owner: asyncpg.Connection, copies: Copies, now: Rows, back: Writers) -> Judged:
+async def _judged(
+    owner: asyncpg.Connection, copies: Copies, now: Rows, back: Writers, *, shown_anew: Collection[int] = ()
+) -> Judged:
+    """Hold the rows against the copies; search may show the products `shown_anew` with the prices that were set on purpose."""
     writers = await writers_of(owner, back.table, *back.arguments)
     watched = [table for name, table in (await tables_of(owner)).items() if name not in NEWS]
-    return Judged.of(copies, now, await written_by(owner, watched, writers))
+    written = await written_by(owner, watched, writers)
+    follows = {row for row in written if row[0] in SHELVES and json.loads(row[1])[SHELVES[row[0]]] in shown_anew}
+    return Judged.of(copies, now, [row for row in written if row not in follows])
 
 
 async def _quiet(owner: asyncpg.Connection, names: Sequence[str]) -> Rows:

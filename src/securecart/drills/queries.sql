@@ -56,6 +56,10 @@ WHERE orders.placed_at >= $1 AND order_line.unit_price_minor = 0 AND orders.stat
 -- Every SKU that has a price.
 SELECT DISTINCT sku FROM price;
 
+-- name: products_of_skus
+-- The products whose variants have the SKUs $1.
+SELECT DISTINCT product_id FROM variant WHERE sku = ANY ($1::text[]);
+
 -- name: set_prices
 -- The SKUs $1 cost $2 in every currency.
 UPDATE price SET amount_minor = $2 WHERE sku = ANY ($1::text[]);

@@ -13,8 +13,8 @@ from securecart.stores.dynamodb.wire import Refused, Region
 __all__ = ["Batch", "Place", "Record", "Stream", "Trimmed"]
 
 RECORDS_MAX = 1000
-# An answer ends at a thousand records or at a megabyte: one well below both has told everything there was.
-RECORDS_OF_AN_END = 900
+# An answer ends at so many records or at a megabyte: one well below both has told everything there was.
+OF_AN_END = 0.9
 ENGINE_STAMP_DIGITS = 13
 LOST = ("TrimmedDataAccessException", "ResourceNotFoundException", "ValidationException")
 
@@ -54,11 +54,12 @@ class Trimmed(Exception):
 
 
 class Stream:
-    """One region's changes to one table, in order for each key."""
+    """One region's changes to one table, in order for each key, at most `records_max` (1,000) with one question."""
 
-    def __init__(self, region: Region, table: Table) -> None:
+    def __init__(self, region: Region, table: Table, *, records_max: int = RECORDS_MAX) -> None:
         self.region = region
         self.table = table
+        self.records_max = records_max
         self.place = Place("")
         self._iterator = ""
         self._has_read = False
@@ -79,7 +80,7 @@ class Stream:
         if not self._iterator:
             await self._find()
         try:
-            answer = await self.region.call("GetRecords", ShardIterator=self._iterator, Limit=RECORDS_MAX)
+            answer = await self.region.call("GetRecords", ShardIterator=self._iterator, Limit=self.records_max)
         except Refused as refused:
             self._iterator = ""
             if refused.code == "TrimmedDataAccessException" and self._has_read:
@@ -92,7 +93,7 @@ class Stream:
             self.place = Place(self.place.stream, self.place.shard, records[-1].place[0])
         self._iterator = answer.get("NextShardIterator") or ""
         closed = not self._iterator and await self._go_on()
-        at_end = not closed and len(records) < RECORDS_OF_AN_END
+        at_end = not closed and len(records) < OF_AN_END * self.records_max
         return Batch(records, at_end=at_end, asked_at=asked_at)
 
     async def is_one_line(self) -> bool:
