@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -12,6 +11,7 @@ import typer
 from rich.table import Table
 
 from securecart import settings, undo
+from securecart.cli.behind import behind_shoppers
 from securecart.cli.engines import HomeOption, JsonOption
 from securecart.cli.progress import told
 from securecart.cli.screen import out, say
@@ -24,8 +24,6 @@ from securecart.undo import Ask, Part, Preview, Report, Transaction
 __all__ = ["preview", "rows"]
 
 SHOWN_MAX = 20
-# shoppers go first
-BEHIND = 10
 
 AtOption = Annotated[
     str,
@@ -54,8 +52,7 @@ def preview(at: AtOption, tables: TablesOption = "", home: HomeOption = None, as
     it is named. An order's number stands for the moment when it was placed, even when the order itself is gone.
     """
     site = _site(home)
-    os.nice(BEHIND)
-    with told() as tell:
+    with behind_shoppers(), told() as tell:
         seen = asyncio.run(_preview(site, at, _names(tables), tell))
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(seen)).decode())
@@ -82,8 +79,7 @@ def rows(
     transaction, checked row by row and against the shop's promises, or nothing is. Repeated, it finds nothing more to do.
     """
     site = _site(home)
-    os.nice(BEHIND)
-    with told() as tell:
+    with behind_shoppers(), told() as tell:
         report = asyncio.run(_rows(site, (at, until, where), _names(tables), yes, tell))
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(report)).decode())

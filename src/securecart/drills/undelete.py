@@ -231,9 +231,12 @@ async def _sold_at_zero(scene: Scene, since: datetime) -> int:
 
 
 async def _run(home: Home, *arguments: str) -> None:
-    """Run a command as the operator would; `DrillFailed` with what it complained of."""
+    """Run a command as the operator would, from a session of their own; `DrillFailed` with what it complained of."""
     child = await asyncio.create_subprocess_exec(
-        *(*PROGRAM, *arguments, "--home", str(home.path)), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        *(*PROGRAM, *arguments, "--home", str(home.path)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
     )
     try:
         _, complaint = await child.communicate()
