@@ -17,6 +17,7 @@ import pytest
 from msgspec import Struct
 
 from securecart.errors import ArchiveDamaged, ArchiveMissing, EngineFailed, RecoveryRefused
+from securecart.ops.recovery import scratch
 from securecart.ops.recovery.going_back import Held, held_at
 from securecart.ops.recovery.happenings import Changes
 from securecart.ops.recovery.model import Moment
@@ -29,6 +30,7 @@ HOLD = """
 import asyncio, sys
 from datetime import datetime
 from securecart import settings
+from securecart.ops.recovery import scratch
 from securecart.ops.recovery.going_back import held_at
 from securecart.ops.recovery.model import Moment
 from securecart.ops.recovery.sites import site_of
@@ -153,6 +155,23 @@ async def test_a_server_goes_on_to_what_came_later_than_itself(past: Past) -> No
             await aside.close()
         await connection.execute("DROP TABLE later")
         await connection.close()
+
+
+async def test_a_server_that_lets_nobody_in_is_told_of(past: Past, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scratch, "LET_IN_WITHIN_S", 1.0)
+    async with held_at(past.server.site, Moment(at=past.deleted)) as held:
+        locks, writes = await past.server.connect(), await past.server.connect()
+        async with locks.transaction():
+            await locks.execute("LOCK TABLE pg_db_role_setting IN ACCESS EXCLUSIVE MODE")  # each connection begins with it
+            await writes.execute("CREATE TABLE meanwhile ()")
+            meanwhile = await writes.fetchval("SELECT clock_timestamp()")
+            await asyncio.sleep(0.1)
+        await past.server.ship()
+        with pytest.raises(RecoveryRefused, match="let nobody in for 1 s"):
+            await held.go_on_to(Moment(at=meanwhile))
+        await writes.execute("DROP TABLE meanwhile")
+        await locks.close()
+        await writes.close()
 
 
 async def test_what_a_killed_run_left_behind_goes(past: Past) -> None:

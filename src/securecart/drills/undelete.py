@@ -194,8 +194,8 @@ async def _undo(scene: Scene, mishap: Mishap) -> Undone:
     began = time.monotonic()
     await _run(scene.home, *arguments)
     ended = time.monotonic()
-    judged, wrong = await _wait_until_whole(scene, mishap, shown, ended)
-    moments = Moments(calm, struck, began, ended, time.monotonic())
+    judged, wrong, whole = await _wait_until_whole(scene, mishap, shown, ended)
+    moments = Moments(calm, struck, began, ended, whole)
     scene.tell(f"{judged.rows_recovered:,} of {judged.rows_lost:,} rows are back after {moments.whole - began:.1f} s")
     sold = await _sold_at_zero(scene, at)
     whole_at = await scene.owner.fetchval(SQL["clock"])
@@ -214,15 +214,19 @@ async def _undo(scene: Scene, mishap: Mishap) -> Undone:
     )
 
 
-async def _wait_until_whole(scene: Scene, mishap: Mishap, shown: Shown, ended: float) -> tuple[Judged, int]:
-    """What there is to say once every row is there and the shop shows them, or once that has taken too long."""
+async def _wait_until_whole(scene: Scene, mishap: Mishap, shown: Shown, ended: float) -> tuple[Judged, int, float]:
+    """What there is to say once every row is there and the shop shows them, or once that has taken too long; and since when.
+
+    The looking itself costs shoppers more than the last steps of a recovery, and is not counted among them.
+    """
     with contextlib.suppress(TimeoutError):  # what is shown wrong for that is counted below
         await readers.catch_up(scene.shop.stores, within_s=READ_WITHIN_S)
     while True:
+        looked = time.monotonic()
         judged, wrong = await mishap.judge(), await shown.wrong()
-        whole = judged.rows_recovered == judged.rows_lost and not wrong
-        if whole or time.monotonic() > ended + LATE_S:
-            return judged, wrong
+        is_whole = judged.rows_recovered == judged.rows_lost and not wrong
+        if is_whole or time.monotonic() > ended + LATE_S:
+            return judged, wrong, looked
         await asyncio.sleep(LOOK_AGAIN_S)
 
 

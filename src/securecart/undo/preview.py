@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-import asyncpg
 from msgspec import Struct
 
 from securecart.ops.recovery.comparing import Comparison, Difference, Key, compare
@@ -59,7 +58,7 @@ async def preview(site: Site, at: Moment, tables: Sequence[str], *, tell: Tell) 
     """Compare the database with what it was; nothing of it is changed. `RecoveryRefused` for a moment that cannot be reached."""
     await check_names(site, tables)
     async with held_at(site, at, tell=tell) as held:
-        before = await asyncpg.connect(held.url(), server_settings=SESSION)
+        before = await held.connect(settings=SESSION)
         now = await connect_live(site)
         try:
             found = await compare(before, now, lambda shape: _chosen(shape, tables), tell=tell)

@@ -99,7 +99,7 @@ async def bring_back(site: Site, ask: Ask, *, carry_out: bool, tell: Tell) -> Re
     async with held_at(site, ask.at, tell=tell) as held:
         accident = await find_accident(site, held, ask.at, ask.until, ask.tables, tell)
         await held.go_on_to(accident.before)
-        before, now = await asyncpg.connect(held.url(), server_settings=SESSION), await connect_live(site)
+        before, now = await held.connect(settings=SESSION), await connect_live(site)
         try:
             comparison = await compare(before, now, lambda shape: _compared(shape, accident), tell=tell)
             keys = await _keys_where(before, comparison.before, ask)
@@ -166,7 +166,7 @@ async def _keys_where(before: asyncpg.Connection, shape: Shape, ask: Ask) -> fro
 async def _facts_after(held: Held, after: Moment, lost: Lost) -> Facts:
     """What became of each row through the accident."""
     await held.go_on_to(after)
-    connection = await asyncpg.connect(held.url(), server_settings=SESSION)
+    connection = await held.connect(settings=SESSION)
     try:
         return await lost.facts(connection)
     finally:

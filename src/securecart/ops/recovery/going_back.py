@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -64,9 +64,9 @@ class Held:
         """The address of one of its databases, as the superuser."""
         return self._server.url(database)
 
-    async def connect(self, database: str = DATABASE) -> asyncpg.Connection:
-        """A connection to it; the caller closes it."""
-        return await asyncpg.connect(self.url(database))
+    async def connect(self, database: str = DATABASE, settings: Mapping[str, str] | None = None) -> asyncpg.Connection:
+        """A connection to it, which the caller closes; `RecoveryRefused` when it lets nobody in."""
+        return await self._server.connect(database, settings)
 
     async def go_on_to(self, moment: Moment) -> None:
         """Replay on to a later moment; `RecoveryRefused` when it lies before where it stands. Ends queries in its way."""

@@ -14,6 +14,7 @@ import shutil
 import signal
 import tempfile
 import time
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ __all__ = ["Reached", "ScratchServer", "clear_sockets", "given_of"]
 STUCK_AFTER_S, HESITATES_S = 60.0, 1.0
 LOOK_EVERY_S = 0.05
 TELL_EVERY_S = 0.5
-CONNECT_WITHIN_S = 5
+CONNECT_WITHIN_S, LET_IN_WITHIN_S = 5, 30.0
 SOCKET_PATH_MAX = 80
 # How far behind everybody else it stands at the processors: shoppers go first.
 BEHIND = 10
@@ -214,8 +215,19 @@ class ScratchServer(Engine):
         """The timeline that this place lies on: what is begun there is a child of that one, not of a later one."""
         return next(leg.timeline for leg in self.restored.legs if leg.end is None or lsn <= leg.end)
 
+    async def connect(self, database: str, settings: Mapping[str, str] | None = None) -> asyncpg.Connection:
+        """A connection, which the caller closes; `RecoveryRefused` when it lets nobody in."""
+        try:
+            return await asyncpg.connect(self.url(database), timeout=LET_IN_WITHIN_S, server_settings=dict(settings or {}))
+        except TimeoutError as late:
+            raise RecoveryRefused(
+                problem=f"The server aside let nobody in for {LET_IN_WITHIN_S:.0f} s. A transaction that was under way at the "
+                "moment it is held at may have a table locked that every connection needs: repeat the command, or name a moment "
+                "a second before or after. Nothing was changed."
+            ) from late
+
     async def _told(self, statement: str) -> Any:
-        connection = await asyncpg.connect(self.url("postgres"), timeout=CONNECT_WITHIN_S)
+        connection = await self.connect("postgres")
         try:
             return await connection.fetchval(statement)
         finally:
