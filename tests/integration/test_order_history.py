@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import msgspec
 import pytest
@@ -161,3 +163,26 @@ async def test_a_local_engine_writes_in_transactions_and_in_batches_where_one_is
     assert sent == ["TransactWriteItems", "TransactWriteItems", "BatchWriteItem"]
     page, _ = await history.list_of(shop.dynamodb, shopper, after=None, limit=200)
     assert len(page) == 120
+
+
+async def test_what_gives_way_is_written_in_small_parts_with_pauses_between(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    shopper = a_shopper()
+    sent: list[int] = []
+    pauses: list[float] = []
+    send, pause = type(shop.dynamodb.client).send_request, asyncio.sleep
+
+    async def counted(self: Any, *, action: str, payload: dict[str, Any]) -> Any:
+        if action == "TransactWriteItems":
+            sent.append(len(payload["TransactItems"]))
+        return await send(self, action=action, payload=payload)
+
+    async def noted(seconds: float) -> None:
+        pauses.append(seconds)
+        await pause(seconds)
+
+    monkeypatch.setattr(type(shop.dynamodb.client), "send_request", counted)
+    monkeypatch.setattr(asyncio, "sleep", noted)
+    await history.keep(shop.dynamodb, [an_entry(shopper, order_id) for order_id in range(1, 26)], giving_way=True)
+    assert sent == [10, 10, 5]
+    assert len([seconds for seconds in pauses if seconds > 0]) == 2
+    assert len(await history.known(shop.dynamodb, [Key(shopper, order_id) for order_id in range(1, 26)])) == 25
