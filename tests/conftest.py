@@ -18,9 +18,10 @@ from tests.clusters import Nodes, running_nodes
 from tests.commands import PORTS
 
 # Each of several test processes takes its ports from a range of its own: a port that is kept must not go to somebody else.
-RANGE = 4_000
+RANGE = 2_600
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-os.environ[PORTS] = f"{20_000 + RANGE * WORKER % 8_000}-{20_000 + RANGE * WORKER % 8_000 + RANGE - 1}"
+FIRST_PORT = 20_000 + RANGE * (WORKER % 3)
+os.environ[PORTS] = f"{FIRST_PORT}-{FIRST_PORT + RANGE - 1}"
 
 # A slow gateway is waited for 2.5 s, and nothing is swept but by the test that is about sweeping; nobody reads tables' streams.
 SETTINGS = {"gateway_timeout_s": 2.5, "sweep_seconds": 3600.0, "table_journal": False}

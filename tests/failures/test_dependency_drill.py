@@ -21,7 +21,7 @@ PROMISES = ("lost", "doubled", "oversold", "stale")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("dependency") / "home"
     Home(folder).prepare()
-    Home(folder).remember({**HASTE, **ENOUGH_TIME})
+    Home(folder).remember({**HASTE, **ENOUGH_TIME, "archive": "off"})
     done = securecart("up", "--detach", "--home", str(folder))
     assert done.returncode == 0, done.stdout + done.stderr
     yield folder

@@ -24,7 +24,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A shop of three nodes, up as its drills like it."""
     folder = tmp_path_factory.mktemp("failover") / "home"
     Home(folder).prepare()
-    Home(folder).remember(HASTE)
+    Home(folder).remember({**HASTE, "archive": "off"})
     done = securecart("up", "--detach", "--profile", "ha", "--home", str(folder))
     assert done.returncode == 0, done.stdout + done.stderr
     yield folder

@@ -14,7 +14,7 @@ from tests.commands import processes_below, securecart
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("regions")
-    haste = {"web_processes": 1, "gateway_timeout_s": 2.5, "reservation_seconds": 3, "sweep_seconds": 0.5}
+    haste = {"web_processes": 1, "gateway_timeout_s": 2.5, "reservation_seconds": 3, "sweep_seconds": 0.5, "archive": "off"}
     (folder / "settings.json").write_text(json.dumps(haste))
     started = securecart("up", "--detach", "--profile", "regions", "--home", str(folder))
     assert started.returncode == 0, started.stderr
