@@ -72,8 +72,15 @@ async def everywhere(nodes: Nodes, *notes: str) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_status_tells_each_nodes_part_and_how_far_it_is_behind(nodes: Nodes) -> None:
+async def both_confirm(nodes: Nodes) -> None:
+    """Until all is well and both standbys confirm commits: one that has just come up is a reader at first."""
     await nodes.all_well()
+    roles = ["synchronous", "synchronous", "writer"]
+    await nodes.until(lambda seen: sorted(node.role for node in seen.nodes) == roles, "both standbys confirm commits")
+
+
+async def test_status_tells_each_nodes_part_and_how_far_it_is_behind(nodes: Nodes) -> None:
+    await both_confirm(nodes)
     seen = json.loads((await run("cluster", "status", "--json", home=nodes.home.path)).stdout)
     assert sorted(node["role"] for node in seen["nodes"]) == ["synchronous", "synchronous", "writer"]
     assert {node["name"] for node in seen["nodes"]} == {"patroni-1", "patroni-2", "patroni-3"}
@@ -87,7 +94,7 @@ async def test_status_tells_each_nodes_part_and_how_far_it_is_behind(nodes: Node
 
 
 async def test_status_of_the_home_shows_the_nodes_with_their_part_and_memory(nodes: Nodes) -> None:
-    await nodes.all_well()
+    await both_confirm(nodes)
     seen = json.loads((await run("status", "--json", home=nodes.home.path)).stdout)
     parts = sorted(engine["role"].partition(",")[0] for engine in seen["engines"])
     assert parts == ["synchronous standby", "synchronous standby", "writer"]
