@@ -34,9 +34,9 @@ bench: setup ## Run every bench (but the long one) against a shop that is up
 	for name in lookup search cart checkout; do $(BIN)/securecart bench $$name || exit 1; done
 
 lock: .uv-is-there ## Pin the newest allowed versions with their hashes
-	for extra in base demo dev; do \
+	for extra in base demo fraud dev; do \
 	  $(UV) pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
-	    $$([ $$extra = base ] || echo --extra $$extra) $$([ $$extra = dev ] && echo --extra demo) \
+	    $$([ $$extra = base ] || echo --extra $$extra) $$([ $$extra = dev ] && echo --extra demo --extra fraud) \
 	    pyproject.toml -o requirements/$$extra.txt || exit 1; \
 	done
 	for tool in uv node; do \

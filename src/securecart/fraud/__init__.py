@@ -1,0 +1,49 @@
+"""Fraud: how likely an order about to be paid is fraud, and why.
+
+Owns the model and what it looks at. An `Attempt` and its `Past` become `features`, and `score` makes a verdict of them with
+reasons in words. The same features are worked out from files of the past (`replay`), to learn from them (`train`) and to
+measure how good that is (`evaluate`). Only learning needs scikit-learn. See docs/fraud.md.
+"""
+
+from securecart.fraud.evaluate import Quality, Report, cases, evaluate
+from securecart.fraud.features import FEATURE_NAMES, FEATURES, Feature, features
+from securecart.fraud.formats import Format, read_rows
+from securecart.fraud.model import KINDS, WINDOWS, Amounts, Attempt, Kind, Past, Ring, Row, Seen
+from securecart.fraud.replay import Memory, replay
+from securecart.fraud.scoring import Model, ModelKind, Reason, Training, Tree, Verdict, default_model, load_model, score
+from securecart.fraud.training import Example, train
+
+__all__ = [
+    "FEATURES",
+    "FEATURE_NAMES",
+    "KINDS",
+    "WINDOWS",
+    "Amounts",
+    "Attempt",
+    "Example",
+    "Feature",
+    "Format",
+    "Kind",
+    "Memory",
+    "Model",
+    "ModelKind",
+    "Past",
+    "Quality",
+    "Reason",
+    "Report",
+    "Ring",
+    "Row",
+    "Seen",
+    "Training",
+    "Tree",
+    "Verdict",
+    "cases",
+    "default_model",
+    "evaluate",
+    "features",
+    "load_model",
+    "read_rows",
+    "replay",
+    "score",
+    "train",
+]
