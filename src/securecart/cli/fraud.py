@@ -34,7 +34,7 @@ def evaluate(
     form: FormatOption,
     train: TrainOption,
     test: Annotated[Path, typer.Option("--test", metavar="FILE", help="CSV to be judged, not learnt from.")],
-    kind: KindOption = "logistic",
+    kind: KindOption = "both",
     label_delay_days: DelayOption = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -56,7 +56,7 @@ def train(
     form: FormatOption,
     train: TrainOption,
     to: Annotated[Path, typer.Option("--to", metavar="FILE", help="Where the model is written, as JSON.")],
-    kind: KindOption = "logistic",
+    kind: KindOption = "both",
     label_delay_days: DelayOption = 0,
 ) -> None:
     """Learn from a file, and keep the model."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import sqrt
 
 from securecart.fraud.model import MICROSECONDS, WALKED, WINDOWS, Amounts, Attempt, Kind, Past, Ring, Row, Seen
@@ -17,7 +17,7 @@ from securecart.fraud.model import MICROSECONDS, WALKED, WINDOWS, Amounts, Attem
 Thing = tuple[Kind, str]
 
 RING_DEPTH = 3
-# A device in a shop window has thousands of accounts; whoever stands there knows nobody: what has more neighbours is not walked.
+# A device in a shop window has thousands of accounts, and who used it knows nobody: what has more neighbours is in no ring.
 NEIGHBOURS_MAX = 200
 RING_THINGS_MAX = 2_000
 
@@ -74,7 +74,7 @@ class Memory:
         together = {kind: met.get((kind, key), 0) for kind, key in attempt.things().items()}
         return Past(
             **seen,
-            ring=self._ring([thing for thing in own if thing[0] in WALKED], attempt.account),
+            ring=self._ring(own, attempt.account),
             amounts=self._amounts(attempt.account),
             with_device=together.get("device", 0),
             with_card=together.get("card", 0),
@@ -109,10 +109,10 @@ class Memory:
         spread = count * squares - total * total  # whole numbers: exact, never below zero
         return Amounts(count, total / count, sqrt(spread) / count, last)
 
-    def _ring(self, own: Sequence[Thing], account: str) -> Ring:
+    def _ring(self, own: Iterable[Thing], account: str) -> Ring:
         """Walk from the attempt's own things, level by level."""
-        reached: dict[Thing, None] = dict.fromkeys(own)
-        level, hops = list(own), None
+        level = [thing for thing in own if self._leads(thing)]
+        reached, hops = dict.fromkeys(level), None
         for depth in range(1, RING_DEPTH + 1):
             if hops is None and any(self._traces[thing].frauds for thing in level):
                 hops = depth
@@ -124,11 +124,13 @@ class Memory:
         links = sum(1 for one in accounts for thing in self._traces[one].neighbours if thing in things)
         return Ring(hops, len(accounts), len(things), links)
 
-    def _next(self, level: Iterable[Thing], reached: dict[Thing, None]) -> Iterator[Thing]:
+    def _next(self, level: Iterable[Thing], reached: Mapping[Thing, None]) -> Iterator[Thing]:
         for thing in level:
-            neighbours = self._traces[thing].neighbours
-            if len(neighbours) <= NEIGHBOURS_MAX:
-                yield from (other for other in neighbours if other not in reached and other[0] in WALKED)
+            yield from (other for other in self._traces[thing].neighbours if other not in reached and self._leads(other))
+
+    def _leads(self, thing: Thing) -> bool:
+        """Whether a ring goes through it."""
+        return thing[0] in WALKED and len(self._traces[thing].neighbours) <= NEIGHBOURS_MAX
 
 
 def replay(rows: Sequence[Row], label_delay: int = 0) -> Iterator[tuple[int, Past]]:

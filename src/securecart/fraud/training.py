@@ -36,7 +36,7 @@ class Example(Struct, frozen=True):
     is_fraud: bool
 
 
-def train(examples: Sequence[Example], kind: ModelKind = "logistic", *, source: str = "", seeds: int = SEEDS) -> Model:
+def train(examples: Sequence[Example], kind: ModelKind = "both", *, source: str = "", seeds: int = SEEDS) -> Model:
     """A model of the examples; `BadInput` when they are all of one sort.
 
     `both` takes the mean of the two kinds' log-odds. `source` says in the model where the examples come from.
