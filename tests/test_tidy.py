@@ -11,8 +11,19 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "securecart"
-ROOMS = ("accounts", "carts", "catalog", "checkout", "fraud", "inventory", "orders", "payments", "promises", "readers")
-ROOMS += ("sessions",)
+ROOMS = (
+    "accounts",
+    "carts",
+    "catalog",
+    "checkout",
+    "fraud",
+    "inventory",
+    "orders",
+    "payments",
+    "promises",
+    "readers",
+    "sessions",
+)
 FORBIDDEN_NAMES = ("utils", "helpers", "common", "service", "manager")
 FUNCTION_LINES_MAX = 70
 STATEMENT = re.compile(r"^-- name: (?P<name>\S+)\n(?P<body>.*?)(?=^-- name: |\Z)", re.MULTILINE | re.DOTALL)

@@ -75,8 +75,8 @@ def test_hops_lead_over_shared_things() -> None:
     ]
     assert [past.ring.hops for past in pasts(rows)][3:] == [1, 1, 2, 3, None]
     ring = pasts(rows)[6].ring
-    assert (ring.accounts, ring.things, ring.links) == (3, 3, 5)
-    assert ring.density == 5 / 9
+    assert (ring.accounts, ring.things, ring.links) == (3, 4, 7)
+    assert ring.density == 7 / 12
 
 
 def test_a_device_that_everybody_uses_links_nobody() -> None:
