@@ -15,6 +15,7 @@ from securecart.cli import app
 from securecart.errors import BadInput
 from securecart.fraud import Row, cases, evaluate, load_model, read_rows
 from securecart.fraud.evaluate import precision_recall, quality_of
+from securecart.fraud.splits import by_device, by_time
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed (extra `fraud`)")
 
@@ -80,6 +81,25 @@ def test_what_is_learnt_from_does_not_depend_on_what_is_judged_later(tmp_path: P
     test = read_rows("cards", cards_file(tmp_path / "test.csv", 2, 300))
     assert cases(train, [])[0] == cases(train, test)[0]
     assert cases(train, test)[1][0].past.seller.orders > 0
+
+
+def test_splits_show_the_spread(tmp_path: Path) -> None:
+    file = cards_file(tmp_path / "train.csv", 1, 0)
+    answer = CliRunner().invoke(
+        app, ["fraud", "splits", "--format", "cards", "--file", str(file), "--model", "logistic", "--json"]
+    )
+    assert answer.exit_code == 0, answer.output
+    found = msgspec.json.decode(answer.stdout)
+    assert len(found["securecart"]["aucs"]) == len(found["account_orders"]["aucs"]) == 6
+
+
+def test_splits_keep_time_and_devices_apart(tmp_path: Path) -> None:
+    rows = read_rows("cards", cards_file(tmp_path / "train.csv", 1, 0))
+    for before, after in by_time(rows):
+        assert max(row.attempt.at for row in before) <= min(row.attempt.at for row in after)
+    for one, other in by_device(rows):
+        assert not {row.attempt.device for row in one} & {row.attempt.device for row in other}
+        assert len(one) + len(other) == len(rows)
 
 
 def test_a_file_without_fraud_is_refused(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from securecart.fraud.formats import Format, read_rows
 from securecart.fraud.model import KINDS, WINDOWS, Amounts, Attempt, Kind, Past, Ring, Row, Seen
 from securecart.fraud.replay import Memory, replay
 from securecart.fraud.scoring import Model, ModelKind, Reason, Training, Tree, Verdict, default_model, load_model, score
+from securecart.fraud.splits import Spread, evaluate_splits
 from securecart.fraud.training import Example, train
 
 __all__ = [
@@ -34,12 +35,14 @@ __all__ = [
     "Ring",
     "Row",
     "Seen",
+    "Spread",
     "Training",
     "Tree",
     "Verdict",
     "cases",
     "default_model",
     "evaluate",
+    "evaluate_splits",
     "features",
     "load_model",
     "read_rows",
