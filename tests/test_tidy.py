@@ -26,10 +26,11 @@ ROOMS = (
 )
 FORBIDDEN_NAMES = ("utils", "helpers", "common", "service", "manager")
 FUNCTION_LINES_MAX = 70
-STATEMENT = re.compile(r"^-- name: (?P<name>\S+)\n(?P<body>.*?)(?=^-- name: |\Z)", re.MULTILINE | re.DOTALL)
+STATEMENT = re.compile(r"^(?:--|//) name: (?P<name>\S+)\n(?P<body>.*?)(?=^(?:--|//) name: |\Z)", re.MULTILINE | re.DOTALL)
 
 PYTHON_FILES = sorted(path for folder in ("src", "tests", "bench") for path in (ROOT / folder).rglob("*.py"))
 SQL_FILES = sorted(SOURCE.rglob("queries.sql"))
+CYPHER_FILES = sorted(SOURCE.rglob("queries.cypher"))
 
 
 def named(path: Path) -> str:
@@ -59,12 +60,12 @@ def test_every_file_says_first_what_it_is_for(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), f"{named(path)} has no docstring"
 
 
-@pytest.mark.parametrize("path", SQL_FILES, ids=named)
+@pytest.mark.parametrize("path", SQL_FILES + CYPHER_FILES, ids=named)
 def test_every_named_query_is_explained_and_sent(path: Path) -> None:
     statements = {match["name"]: match["body"] for match in STATEMENT.finditer(path.read_text(encoding="utf-8"))}
     assert statements, f"{named(path)} names no statement"
     code = "\n".join(file.read_text(encoding="utf-8") for file in path.parent.rglob("*.py"))
-    unexplained = [name for name, body in statements.items() if not body.lstrip().startswith("-- ")]
+    unexplained = [name for name, body in statements.items() if not body.lstrip().startswith(("-- ", "// "))]
     unsent = [name for name in statements if f'"{name}"' not in code]
     assert (unexplained, unsent) == ([], [])
 
@@ -78,7 +79,7 @@ def test_every_room_has_a_door(room: str) -> None:
 
 
 def test_every_folder_of_the_house_is_a_known_room() -> None:
-    known = {*ROOMS, "cli", "demo", "drills", "engines", "migrations", "ops", "proving", "regions", "sandbox"}
+    known = {*ROOMS, "cli", "demo", "drills", "engines", "graph", "migrations", "ops", "proving", "regions", "sandbox"}
     known |= {"stores", "undo", "web"}
     found = {path.name for path in SOURCE.iterdir() if path.is_dir() and path.name != "__pycache__"}
     assert found == known

@@ -18,7 +18,7 @@ from securecart.engines.regions import FIRST
 from securecart.ops import table_recovery
 from securecart.orders import history
 from securecart.settings import Settings
-from securecart.stores import cache, dynamodb, postgres
+from securecart.stores import cache, dynamodb, graph, postgres
 from securecart.stores.postgres.log import Lookout
 
 __all__ = ["TABLES", "Shop", "open_shop", "prepare"]
@@ -34,6 +34,7 @@ class Shop(Struct, frozen=True):
     database: postgres.Database
     dynamodb: dynamodb.DynamoDB
     cache: cache.Cache
+    graph: graph.Graph
     memory: sessions.Memory
     till: Till
     lookout: Lookout
@@ -63,6 +64,8 @@ async def open_shop(settings: Settings) -> AsyncIterator[Shop]:
         # whatever is not in the cache is loaded with half of the connections; the others are for who buys
         quick = cache.connect(settings.valkey_url, loads_at_once=max(1, settings.postgres_pool // 2))
         stack.push_async_callback(quick.close)
+        links = await graph.connect(settings.graph_url, timeout_s=settings.graph_timeout_s)
+        stack.push_async_callback(links.close)
         gateway = payments.connect(settings)
         stack.push_async_callback(gateway.close)
         lookout = Lookout(database)
@@ -81,7 +84,7 @@ async def open_shop(settings: Settings) -> AsyncIterator[Shop]:
         near = _near(settings)
         if near is not None:
             stack.push_async_callback(near.close)
-        yield Shop(settings, database, tables, quick, sessions.Memory(quick), till, lookout, near)
+        yield Shop(settings, database, tables, quick, links, sessions.Memory(quick), till, lookout, near)
 
 
 def _near(settings: Settings) -> postgres.Nearby | None:

@@ -29,6 +29,7 @@ __all__ = [
     "GATEWAY",
     "GATEWAY_BOOK",
     "GLOBAL_TABLES",
+    "GRAPH",
     "POSTGRES",
     "POSTGRES_LOCK",
     "POSTGRES_LONG",
@@ -94,6 +95,10 @@ DYNAMODB_LEFT_OUT = Patience(
     "cart and session store, items it had no room for", tries=7, retry_for_s=10.0, pause_s=0.05, pause_max_s=3.2
 )
 CACHE = Patience("cache", connect_s=0.25, answer_s=0.25, open_after=1, open_for_s=0.5)
+# the setting graph_timeout_s takes the place of its 20 seconds
+GRAPH = Patience(
+    "graph", connect_s=0.5, answer_s=20.0, tries=6, retry_for_s=5.0, pause_s=0.02, pause_max_s=0.5, open_after=5, open_for_s=0.5
+)
 GATEWAY = Patience("card gateway", connect_s=1.0, answer_s=5.0, tries=2, retry_for_s=1.0, pause_s=0.1, pause_max_s=0.5)
 GATEWAY_BOOK = Patience("card gateway, a page of its whole book", answer_s=30.0)
 GLOBAL_TABLES = Patience(
@@ -115,6 +120,7 @@ TABLE = (
     DYNAMODB_MANY,
     DYNAMODB_LEFT_OUT,
     CACHE,
+    GRAPH,
     GATEWAY,
     GATEWAY_BOOK,
     GLOBAL_TABLES,

@@ -100,6 +100,16 @@ class Settings(Struct, frozen=True, kw_only=True):
     valkey_bin: Annotated[str, _help("A system's valkey-server or redis-server program; empty: the bundled one.")] = ""
     valkey_port: Annotated[int, _help("Port for the local Valkey; 0: a free one, kept.")] = 0
 
+    graph_url: Annotated[
+        str, _help("The graph of who shares what: Neptune as https://HOST:8182; empty: LadybugDB, started and written by `up`.")
+    ] = ""
+    graph_port: Annotated[int, _help("Port for the local graph; 0: a free one, kept.")] = 0
+    graph_timeout_s: Annotated[float, _help("Seconds a statement may take at the graph before it is undone.")] = 20.0
+    graph_concurrency: Annotated[
+        int, _help("Statements the local graph works on at once; some more wait, others are told so.")
+    ] = 4
+    graph_memory_mb: Annotated[int, _help("Megabytes of the graph that the local graph keeps in memory at most.")] = 256
+
     gateway: Annotated[Literal["sandbox", "stripe"], _help("Who takes the money: sandbox or stripe.")] = "sandbox"
     capture: Annotated[Literal["at_once", "on_shipment"], _help("When money is taken: at_once or on_shipment.")] = "at_once"
     stripe_key: Annotated[str, _help("Stripe's secret key (sk_test_ or sk_live_).")] = ""

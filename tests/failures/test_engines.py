@@ -82,7 +82,7 @@ def test_a_second_up_says_who_runs_already(running_home: Path) -> None:
     assert pids(running_home) == before
 
 
-@pytest.mark.parametrize("victim", ["postgres", "valkey", "dynamodb", "gateway", "archiver", "web-1", "worker"])
+@pytest.mark.parametrize("victim", ["postgres", "valkey", "dynamodb", "graph", "gateway", "archiver", "web-1", "worker"])
 def test_an_engine_that_is_killed_comes_back_alone(running_home: Path, victim: str) -> None:
     before = pids(running_home)
     os.kill(before[victim], signal.SIGKILL)

@@ -14,6 +14,7 @@ import pytest
 
 from securecart.engines import Home, Supervisor, observe
 from securecart.engines.elsewhere import Elsewhere
+from securecart.engines.graph import Graph
 from securecart.engines.valkey import Valkey
 from securecart.settings import Settings
 
@@ -24,7 +25,15 @@ def test_status_json_tells_name_version_address_health_pid_and_memory(supervisor
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     told = json.loads(done.stdout)
     assert told["home"] == str(supervisor.home.path)
-    assert {engine["name"] for engine in told["engines"]} >= {"postgres", "valkey", "dynamodb", "gateway", "web-1", "worker"}
+    assert {engine["name"] for engine in told["engines"]} >= {
+        "postgres",
+        "valkey",
+        "dynamodb",
+        "graph",
+        "gateway",
+        "web-1",
+        "worker",
+    }
     for engine in told["engines"]:
         assert set(engine) == {"name", "version", "address", "healthy", "pid", "memory", "role"}
         assert engine["healthy"], engine
@@ -111,6 +120,21 @@ async def test_the_cache_lets_nobody_in_without_its_password(engines: Settings) 
     assert await Valkey.look(engines.valkey_url) is not None
     stranger = "redis://" + engines.valkey_url.rpartition("@")[2]
     assert await Valkey.look(stranger) is None
+
+
+async def test_the_graph_lets_nobody_in_without_its_key(engines: Settings) -> None:
+    assert await Graph.look(engines.graph_url)
+    address = engines.graph_url.rpartition("@")[2]
+    for stranger in (f"http://{address}", f"http://securecart:guessed@{address}", "http://127.0.0.1:9", "no address"):
+        assert await Graph.look(stranger) is None
+
+
+def test_the_graphs_process_knows_its_own_key_and_no_other_secret(supervisor: Supervisor) -> None:
+    state = supervisor.home.state()
+    assert state is not None
+    (graph,) = state.of_kind("graph")
+    given = psutil.Process(graph.pid).environ()
+    assert {name for name in given if name.startswith(("SECURECART_", "AWS_", "PG"))} == {"SECURECART_GRAPH_KEY"}
 
 
 async def test_a_store_that_runs_already_is_used_and_not_started(

@@ -9,9 +9,9 @@ from securecart.drills import KINDS
 from securecart.drills.model import kinds_in_turn
 
 
-def test_every_kind_has_its_turn_in_each_six_rounds() -> None:
-    turns = list(islice(kinds_in_turn(KINDS, random.Random(5)), 60))
-    blocks = [turns[start : start + 6] for start in range(0, 60, 6)]
+def test_every_kind_has_its_turn_in_each_seven_rounds() -> None:
+    turns = list(islice(kinds_in_turn(KINDS, random.Random(5)), 70))
+    blocks = [turns[start : start + 7] for start in range(0, 70, 7)]
     assert all(sorted(block) == sorted(KINDS) for block in blocks)
     assert len({tuple(block) for block in blocks}) > 5
 

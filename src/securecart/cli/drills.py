@@ -85,7 +85,7 @@ def crash(
     """Kill -9 one process after the other under checkout load; exit code 1 when a promise was broken.
 
     Without --home it starts a whole shop in a folder of its own, and removes it afterwards. Every kind of process has its
-    turn: web, worker, PostgreSQL (the server or one of its sessions), DynamoDB Local, Valkey, the card gateway.
+    turn: web, worker, PostgreSQL (the server or one of its sessions), DynamoDB Local, Valkey, the graph, the card gateway.
     """
     unknown = sorted(set(kill or ()) - set(drills.KINDS))
     if unknown:

@@ -67,7 +67,7 @@ def up(
     demo: Annotated[bool, typer.Option("--demo", help="Fill an empty shop with the demo catalogue.")] = False,
     profile: ProfileOption = None,
 ) -> None:
-    """Start PostgreSQL, Valkey, DynamoDB Local, the sandbox card gateway, the shop and its worker.
+    """Start PostgreSQL, Valkey, DynamoDB Local, the graph, the sandbox card gateway, the shop and its worker.
 
     Data is kept in the home folder. Ctrl-C, or [bold]securecart down[/bold] from elsewhere, stops everything.
 

@@ -15,7 +15,7 @@ from securecart.errors import DrillFailed
 
 __all__ = ["KINDS", "kill_one", "running_of", "wait_until_well"]
 
-KINDS = ("web", "worker", "postgres", "dynamodb", "valkey", "gateway")
+KINDS = ("web", "worker", "postgres", "dynamodb", "valkey", "graph", "gateway")
 WELL_WITHIN_S = 90.0
 LOOK_AGAIN_S = 0.3
 # how PostgreSQL titles the process that serves one of the shop's connections

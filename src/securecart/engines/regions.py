@@ -2,7 +2,7 @@
 
 Region `a` is the home itself, run as in the profile `ha`; region `b` is a folder in it with settings of its own, so every
 command speaks to it with `--home HOME/region-b`. Its database begins as a copy of the first region's and follows it. The
-card gateway is in neither region, so both have the same.
+card gateway and the graph are in neither region, so both have the same.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from securecart import settings as settings_table
 from securecart.engines.beyond import DYNAMODB, Beyond
 from securecart.engines.dynamodb import DynamoDB
 from securecart.engines.gateway import Gateway
+from securecart.engines.graph import Graph
 from securecart.engines.home import Home
 from securecart.engines.link import Link
 from securecart.engines.patroni import PatroniNode, patroni_nodes
@@ -27,7 +28,7 @@ __all__ = ["FIRST", "SECOND", "SHARED", "region_stores", "second_region"]
 FIRST, SECOND = "a", "b"
 NODES_OF_SECOND = 2
 # What belongs to no region and outlives each of them.
-SHARED = ("link", "gateway", "replicator", "archiver")
+SHARED = ("link", "gateway", "graph", "replicator", "archiver")
 # What belongs to one region and is not handed down to the next.
 OWN = {
     *("region", "postgres_url", "postgres_owner_url", "region_postgres_url", "cluster_urls", "cluster_key", "cluster_name"),
@@ -40,9 +41,10 @@ OWN = {
         "archiver_url",
         "gateway_url",
         "gateway_key",
+        "graph_url",
         "internal_key",
     ),
-    *("patroni_secret", "raft_secret", "valkey_password", "fences"),
+    *("patroni_secret", "raft_secret", "valkey_password", "graph_secret", "fences"),
 }
 
 
@@ -65,7 +67,7 @@ def second_region(home: Home) -> Settings:
 
 
 def region_stores(home: Home, settings: Settings, there: Settings) -> list[Engine]:
-    """The stores of both regions, the link, and the gateway; they start together, and the second waits for the first's data."""
+    """The stores of both regions and what is in neither; they start together, and the second waits for the first's data."""
     second = Home(there.home_path)
     link = Link(home, settings, regions=(FIRST, SECOND))
     here_nodes = patroni_nodes(home, settings, beyond=Beyond(FIRST, SECOND, False, link.port_to))
@@ -75,7 +77,7 @@ def region_stores(home: Home, settings: Settings, there: Settings) -> list[Engin
     link.lead_to(SECOND, there_nodes, there_tables)
     # It stands beside the first region, and goes to the second one's tables through the link.
     replicator = Replicator(home, settings, urls=lambda: {FIRST: here_tables.url(), SECOND: _door(link, SECOND)})
-    shared: list[Engine] = [link, replicator]
+    shared: list[Engine] = [link, replicator, Graph(home, settings)]
     if settings.gateway == "sandbox":
         shared.append(Gateway(home, settings))
     for engine in shared:

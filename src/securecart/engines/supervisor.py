@@ -22,6 +22,7 @@ from securecart.engines.archiver import Archiver, archiver_of
 from securecart.engines.dynamodb import DynamoDB
 from securecart.engines.elsewhere import Elsewhere
 from securecart.engines.gateway import Gateway
+from securecart.engines.graph import Graph
 from securecart.engines.home import Home, State, kind_of
 from securecart.engines.link import Link
 from securecart.engines.patroni import PatroniNode, patroni_nodes, was_cluster
@@ -42,7 +43,7 @@ LOOK_EVERY_S = 0.2
 DEATHS_MAX, DEATHS_WITHIN_S = 5, 60.0
 PAUSE_AFTER_DEATH_S = 0.5
 STOP_WITHIN_S = 75
-STORES: tuple[type[Engine], ...] = (Postgres, Valkey, DynamoDB, Gateway)
+STORES: tuple[type[Engine], ...] = (Postgres, Valkey, DynamoDB, Graph, Gateway)
 SHOP: tuple[type[Engine], ...] = (Web, Worker)
 NODES: tuple[type[Engine], ...] = (PatroniNode, Witness, Link, Replicator, Archiver)
 KINDS = {kind.name: kind for kind in STORES + NODES + SHOP}
