@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +19,7 @@ from securecart.fraud.splits import by_device, by_time
 pytest.importorskip("sklearn", reason="scikit-learn is not installed (extra `fraud`)")
 
 # Real card and shop fraud; its owners state no licence, so it is not part of the project.
-REAL = Path(os.environ.get("SECURECART_FRAUD_DATA", "fraud-data"))
+REAL = Path(__file__).parents[3] / "shared" / "data"
 
 
 def cards_file(path: Path, seed: int, start: int) -> Path:
@@ -112,7 +111,7 @@ def test_a_file_without_fraud_is_refused(tmp_path: Path) -> None:
 def real_rows(kind: str, name: str) -> list[Row]:
     path = REAL / name
     if not path.exists():
-        pytest.skip(f"{path} is not there; SECURECART_FRAUD_DATA names the folder that holds it")
+        pytest.skip(f"the real orders are not at {path}")
     return read_rows("cards" if kind == "cards" else "ecommerce", path)
 
 
