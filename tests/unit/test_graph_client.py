@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import json
+import time
+from collections.abc import AsyncIterator
 
 import pytest
+from aiohttp import web
 from botocore.credentials import Credentials
 
-from securecart.errors import StoreAway
+from securecart.errors import StoreAway, StoreBusy
 from securecart.graph.shapes import STATUS
 from securecart.graph.shapes import problem_of as told_of
+from securecart.patience import GRAPH
 from securecart.stores import graph
 from securecart.stores.graph import Statement
 from securecart.stores.graph.problems import CODES, Conflict, Refused, Throttled, TooSlow, Unwell, problem_of
@@ -139,3 +144,76 @@ async def test_nobody_there_is_told_in_time() -> None:
         assert await nobody.answers() is False
     finally:
         await nobody.close()
+
+
+@contextlib.asynccontextmanager
+async def scripted(*answers: tuple[int, str]) -> AsyncIterator[tuple[graph.Graph, list[float]]]:
+    """A Neptune that gives these answers in turn, the last one for ever; a status of 0 cuts the connection."""
+    asked: list[float] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        status, code = answers[min(len(asked), len(answers) - 1)]
+        asked.append(time.monotonic())
+        if not status:
+            assert request.transport is not None
+            request.transport.close()
+        told = {"results": [{"one": 1}]} if status == 200 else {"requestId": "x", "code": code, "detailedMessage": "so it is"}
+        return web.json_response(told, status=status or 500)
+
+    app = web.Application()
+    app.router.add_post("/openCypher", answer)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    client = await graph.connect(f"http://127.0.0.1:{runner.addresses[0][1]}")
+    try:
+        yield client, asked
+    finally:
+        await client.close()
+        await runner.cleanup()
+
+
+CONFLICT = (500, "ConcurrentModificationException")
+CHANGE = Statement("MERGE (a:Account {id: 'a'})")
+
+
+async def test_a_conflict_is_tried_again_after_growing_pauses() -> None:
+    async with scripted(CONFLICT, CONFLICT, CONFLICT, CONFLICT, (200, "")) as (client, asked):
+        assert await client.write(CHANGE) == [{"one": 1}]
+        assert len(asked) == 5
+        assert asked[4] - asked[3] > asked[1] - asked[0]
+
+
+async def test_a_conflict_without_end_is_told_as_such() -> None:
+    async with scripted(CONFLICT) as (client, asked):
+        with pytest.raises(StoreBusy):
+            await client.write(CHANGE)
+        assert len(asked) == GRAPH.tries
+        assert not client.breaker.is_open()
+
+
+async def test_only_a_question_is_sent_again_when_nobody_knows_what_became_of_it() -> None:
+    for cut in ((0, ""), (500, "InternalFailureException")):
+        async with scripted(cut, (200, "")) as (client, asked):
+            with pytest.raises(StoreAway):
+                await client.write(CHANGE)
+            assert len(asked) == 1
+        async with scripted(cut, (200, "")) as (client, asked):
+            assert await client.ask(CHANGE) == [{"one": 1}]
+            assert len(asked) == 2
+
+
+async def test_a_question_with_a_budget_is_asked_once() -> None:
+    async with scripted((429, "TooManyRequestsException")) as (client, asked):
+        with pytest.raises(StoreAway):
+            await client.ask(CHANGE, within_s=0.5)
+        assert len(asked) == 1
+
+
+async def test_what_is_refused_is_not_asked_again_and_says_nothing_against_the_graph() -> None:
+    async with scripted((400, "MalformedQueryException")) as (client, asked):
+        for _ in range(8):
+            with pytest.raises(Refused):
+                await client.ask(CHANGE)
+        assert len(asked) == 8
+        assert not client.breaker.is_open()
