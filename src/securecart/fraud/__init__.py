@@ -8,6 +8,7 @@ measure how good that is (`evaluate`). Only learning needs scikit-learn. See doc
 from securecart.fraud.evaluate import Quality, Report, cases, evaluate
 from securecart.fraud.features import FEATURE_NAMES, FEATURES, Feature, features
 from securecart.fraud.formats import Format, read_rows
+from securecart.fraud.identity import address_key, email_key, network_key
 from securecart.fraud.model import KINDS, WINDOWS, Amounts, Attempt, Kind, Past, Ring, Row, Seen
 from securecart.fraud.replay import Memory, replay
 from securecart.fraud.scoring import Model, ModelKind, Reason, Training, Tree, Verdict, default_model, load_model, score
@@ -39,12 +40,15 @@ __all__ = [
     "Training",
     "Tree",
     "Verdict",
+    "address_key",
     "cases",
     "default_model",
+    "email_key",
     "evaluate",
     "evaluate_splits",
     "features",
     "load_model",
+    "network_key",
     "read_rows",
     "replay",
     "score",
