@@ -22,7 +22,7 @@ down: setup ## Stop everything; the data is kept
 	$(BIN)/securecart down
 
 test: setup browser etcd lint ## Lint, check types and imports, run every test
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder # three files at a time: many tests wait
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder # two files at a time: many tests wait
 
 lint: setup ## Ruff, mypy and import-linter
 	$(BIN)/ruff check

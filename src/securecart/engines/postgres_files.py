@@ -128,7 +128,12 @@ def _works_on(process: psutil.Process, data: Path) -> bool:
 async def _run(engine: Engine, command: Sequence[str], given: str) -> None:
     with engine.saying() as log:
         child = await asyncio.create_subprocess_exec(
-            *as_ordinary_user(engine, command), stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=engine.home.run()
+            *as_ordinary_user(engine, command),
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            cwd=engine.home.run(),
+            start_new_session=True,  # or it would be taken for an orphan, and buried before anybody hears how it ended
         )
     try:
         await child.communicate(given.encode())
