@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from securecart.errors import BadInput, DataMissing
+from securecart.fraud.identity import network_key
 from securecart.fraud.model import MICROSECONDS, Attempt, Row
 
 Format = Literal["cards", "ecommerce"]
@@ -133,13 +134,13 @@ def _amount(line: Line, column: str) -> int:
 
 
 def _network(line: Line, column: str) -> str | None:
-    """The /24 of an address that is written as one number."""
+    """The network of an address that is written as one number."""
     if not line[column]:
         return None
     number = int(_number(line, column))
     if number >= 1 << 32:
         raise _Unusable(column, f"{line[column]!r} is no IPv4 address as a number.")
-    return f"{IPv4Address(number & ~0xFF)}/24"
+    return network_key(str(IPv4Address(number)))
 
 
 def _truth(line: Line, column: str) -> bool:

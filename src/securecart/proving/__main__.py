@@ -7,12 +7,12 @@ import contextlib
 import os
 import signal
 import sys
-from pathlib import Path
 
 import psutil
 import uvloop
 
 from securecart import settings, telemetry
+from securecart.engines.ranking import LAST, rank_session
 from securecart.errors import SecureCartError
 from securecart.ops.recovery.sites import site_of
 from securecart.proving import prove
@@ -20,14 +20,11 @@ from securecart.telemetry import log
 
 __all__ = ["main"]
 
-LOWEST = 19
-
 
 def step_back() -> None:
     """Let everybody else go first, at the processors and at the disk."""
-    os.nice(LOWEST)
-    with contextlib.suppress(OSError):  # where sessions are ranked among each other, one's own rank does not count
-        Path("/proc/self/autogroup").write_text(str(LOWEST), encoding="ascii")
+    os.nice(LAST)
+    rank_session(LAST)
     with contextlib.suppress(AttributeError, psutil.Error, OSError):
         psutil.Process().ionice(psutil.IOPRIO_CLASS_IDLE)
 

@@ -28,6 +28,7 @@ from securecart.engines.postgres import CONFIGURATION
 from securecart.engines.postgres_files import as_ordinary_user, clear_the_way, programs_of
 from securecart.engines.postgres_roles import DATABASE, NOT_READY, SUPERUSER
 from securecart.engines.process import Engine, stop_process
+from securecart.engines.ranking import BEHIND, rank_session
 from securecart.errors import RecoveryRefused
 from securecart.ops.recovery.model import SEGMENT_BYTES, Moment, Site, lsn_of, segment_name
 from securecart.ops.recovery.programs import mortal, run_program
@@ -41,8 +42,6 @@ LOOK_EVERY_S = 0.05
 TELL_EVERY_S = 0.5
 CONNECT_WITHIN_S, LET_IN_WITHIN_S = 5, 30.0
 SOCKET_PATH_MAX = 80
-# How far behind everybody else it stands at the processors: shoppers go first.
-BEHIND = 10
 PORT = 5432  # names the socket; no network port is opened
 MB = 1_000_000
 
@@ -170,14 +169,8 @@ class ScratchServer(Engine):
         given = [part for name, value in configuration.items() for part in ("-c", f"{name}={value}")]
         command = [str(programs / "postgres"), "-D", str(folder), "-p", str(PORT), *given]
         self.spawn(as_ordinary_user(self, mortal(command)))
-        if not self._durable:
-            self._stand_back()
-
-    def _stand_back(self) -> None:
-        """Let shoppers go first. Sessions are ranked among each other, and this server is a session of its own."""
-        if self._child is not None:
-            with contextlib.suppress(OSError):
-                Path(f"/proc/{self._child.pid}/autogroup").write_text(str(BEHIND), encoding="ascii")
+        if not self._durable and self._child is not None:
+            rank_session(BEHIND, self._child.pid)  # shoppers go first; this server is a session of its own
 
     @staticmethod
     async def look(url: str) -> str | None:

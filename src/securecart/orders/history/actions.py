@@ -60,7 +60,7 @@ async def entries_after(fresh: Fresh, order_id: int, *, limit: int) -> list[Entr
 async def keep(dynamodb: DynamoDB, kept: Sequence[Entry], *, giving_way: bool = False) -> None:
     """Write these orders into the history, over what it said of them before; safe to repeat.
 
-    With `giving_way` it takes four times as long, and shoppers hardly wait for it.
+    With `giving_way` it takes several times as long, and shoppers hardly wait for it.
     """
     await dynamodb.put_many(TABLE, [item_of(entry) for entry in kept], giving_way=giving_way)
 
