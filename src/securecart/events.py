@@ -9,10 +9,13 @@ from __future__ import annotations
 from msgspec import Struct
 
 __all__ = [
+    "AccountMade",
     "Event",
     "OrderCancelled",
     "OrderDeclined",
+    "OrderDisputed",
     "OrderEvent",
+    "OrderMarked",
     "OrderPaid",
     "OrderPlaced",
     "OrderRefunded",
@@ -69,6 +72,20 @@ class OrderRefunded(OrderEvent, frozen=True, tag="order_refunded"):
     amount_minor: int
 
 
+class OrderDisputed(OrderEvent, frozen=True, tag="order_disputed"):
+    """The buyer's bank took the payment back, or asks to: known to be fraud from now on."""
+
+
+class OrderMarked(OrderEvent, frozen=True, tag="order_marked"):
+    """Somebody of the shop's staff said whether it is fraud."""
+
+
+class AccountMade(Struct, frozen=True, tag_field="kind", tag="account_made"):
+    """Somebody opened an account; `account_id` is its UUID."""
+
+    account_id: str
+
+
 class OrdersRestored(Struct, frozen=True, tag_field="kind", tag="orders_restored"):
     """These orders were lost or damaged in the orders database, and are there again as they were. Nothing was bought anew."""
 
@@ -96,6 +113,9 @@ Event = (
     | OrderShipped
     | OrderCancelled
     | OrderRefunded
+    | OrderDisputed
+    | OrderMarked
+    | AccountMade
     | OrdersRestored
     | StockChanged
     | ProductsChanged

@@ -121,6 +121,31 @@ class Settings(Struct, frozen=True, kw_only=True):
     gateway_port: Annotated[int, _help("Port for the sandbox gateway; 0: a free one, kept.")] = 0
     gateway_timeout_s: Annotated[float, _help("Seconds to wait for the gateway before an order is left pending.")] = 5.0
 
+    fraud: Annotated[
+        Literal["on", "off"], _help("Judge each order before its payment, and teach the graph what became of it: on or off.")
+    ] = "on"
+    fraud_budget_ms: Annotated[int, Meta(ge=1), _help("Milliseconds in which the graph must answer before a payment.")] = 20
+    fraud_card_ms: Annotated[
+        int, Meta(ge=0), _help("Milliseconds in which the gateway must say which card a token stands for; 0: it is not asked.")
+    ] = 400
+    fraud_model: Annotated[str, _help("File of the model that judges, by `securecart fraud train`; empty: the shipped one.")] = ""
+    fraud_review_from: Annotated[
+        float, Meta(ge=0, le=1), _help("Probability from which an order is reviewed; 0: what the model says.")
+    ] = 0.0
+    fraud_decline_from: Annotated[
+        float, Meta(ge=0, le=1), _help("Probability from which an order is declined; 0: what the model says.")
+    ] = 0.0
+    fraud_caution_amount: Annotated[
+        int, Meta(ge=0), _help("With the graph away or slow, orders above this many whole units of their currency are reviewed.")
+    ] = 200
+    fraud_review_hours: Annotated[float, Meta(gt=0), _help("Hours until a held order that nobody decided on lapses.")] = 48.0
+    fraud_review_lapse: Annotated[
+        Literal["cancel", "release"], _help("What becomes of a held order that lapses: cancel or release.")
+    ] = "cancel"
+    country_header: Annotated[
+        str, _help("Header in which a proxy names the country of the caller, such as CloudFront-Viewer-Country; empty: none.")
+    ] = ""
+
     web_port: Annotated[int, _help("Port of the shop itself; 0: a free one, kept.")] = 0
     web_processes: Annotated[int, _help("Web processes that share the port; 0: one for every two cores.")] = 0
     web_url: Annotated[str, _help("Where the shop is reached; written by `up`.")] = ""
@@ -198,7 +223,11 @@ def convert(values: Mapping[str, Any]) -> Settings:
 def table() -> list[tuple[str, Any, str]]:
     """Name, default and help of every setting, in order."""
     hints = get_type_hints(Settings, include_extras=True)
-    return [(one.name, one.default, hints[one.name].__metadata__[0].description) for one in msgspec.structs.fields(Settings)]
+    return [(one.name, one.default, _told(hints[one.name].__metadata__)) for one in msgspec.structs.fields(Settings)]
+
+
+def _told(metadata: tuple[Meta, ...]) -> str:
+    return next(one.description for one in metadata if one.description is not None)
 
 
 def _written_by_up(home: Path) -> dict[str, Any]:

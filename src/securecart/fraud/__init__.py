@@ -5,11 +5,12 @@ reasons in words. The same features are worked out from files of the past (`repl
 measure how good that is (`evaluate`). Only learning needs scikit-learn. See docs/fraud.md.
 """
 
+from securecart.fraud.attempts import attempt_of, microseconds
 from securecart.fraud.evaluate import Quality, Report, cases, evaluate
 from securecart.fraud.features import FEATURE_NAMES, FEATURES, Feature, features
 from securecart.fraud.formats import Format, read_rows
-from securecart.fraud.identity import address_key, email_key, network_key
-from securecart.fraud.model import KINDS, WINDOWS, Amounts, Attempt, Kind, Past, Ring, Row, Seen
+from securecart.fraud.identity import address_key, digest_of, email_key, network_key
+from securecart.fraud.model import KINDS, WINDOWS, Amounts, Attempt, Kind, Lesson, Origin, Past, Ring, Row, Seen
 from securecart.fraud.replay import Memory, replay
 from securecart.fraud.scoring import Model, ModelKind, Reason, Training, Tree, Verdict, default_model, load_model, score
 from securecart.fraud.splits import Spread, evaluate_splits
@@ -26,9 +27,11 @@ __all__ = [
     "Feature",
     "Format",
     "Kind",
+    "Lesson",
     "Memory",
     "Model",
     "ModelKind",
+    "Origin",
     "Past",
     "Quality",
     "Reason",
@@ -41,13 +44,16 @@ __all__ = [
     "Tree",
     "Verdict",
     "address_key",
+    "attempt_of",
     "cases",
     "default_model",
+    "digest_of",
     "email_key",
     "evaluate",
     "evaluate_splits",
     "features",
     "load_model",
+    "microseconds",
     "network_key",
     "read_rows",
     "replay",

@@ -120,6 +120,24 @@ class Past(Struct, frozen=True):
     with_email: int = 0
 
 
+class Origin(Struct, frozen=True):
+    """Where a wish to buy came from: the device's digest, the network as /24 or /48, its country; None is not known."""
+
+    device: str | None = None
+    network: str | None = None
+    country: str | None = None
+
+
+class Lesson(Struct, frozen=True):
+    """A decided order as the graph learns it. `fraud_at`: since when it is known to be fraud, in microseconds, if it is."""
+
+    order_id: int
+    number: str
+    status: str
+    attempt: Attempt
+    fraud_at: int | None = None
+
+
 class Row(Struct, frozen=True):
     """One line of a file of the past: an attempt, and whether it turned out to be fraud."""
 
