@@ -1,16 +1,35 @@
 """Fraud: how likely an order about to be paid is fraud, and why.
 
-Owns the model and what it looks at. An `Attempt` and its `Past` become `features`, and `score` makes a verdict of them with
-reasons in words. The same features are worked out from files of the past (`replay`), to learn from them (`train`) and to
-measure how good that is (`evaluate`). Only learning needs scikit-learn. See docs/fraud.md.
+Owns the tables risk, review and fraud_mark, the model and what it looks at. An `Attempt` and its `Past` become `features`, and
+`score` makes a verdict of them with reasons in words. A `Judge` does so for a checkout, which keeps what was said with the order.
+The same features are worked out from files of the past (`replay`), to learn from them (`train`) and to measure how good that
+is (`evaluate`). Only learning needs scikit-learn. See docs/fraud.md.
 """
 
 from securecart.fraud.attempts import attempt_of, microseconds
+from securecart.fraud.book import (
+    Assessed,
+    Judgement,
+    Mark,
+    Review,
+    Risk,
+    Waiting,
+    count_waiting,
+    decide_review,
+    hold,
+    is_held,
+    keep,
+    lapsed,
+    mark,
+    risk_of,
+    waiting,
+)
 from securecart.fraud.evaluate import Quality, Report, cases, evaluate
 from securecart.fraud.features import FEATURE_NAMES, FEATURES, Feature, features
 from securecart.fraud.formats import Format, read_rows
 from securecart.fraud.identity import address_key, digest_of, email_key, network_key
-from securecart.fraud.model import KINDS, WINDOWS, Amounts, Attempt, Kind, Lesson, Origin, Past, Ring, Row, Seen
+from securecart.fraud.judging import Judge
+from securecart.fraud.model import KINDS, WINDOWS, Amounts, Attempt, Kind, Known, Lesson, Origin, Past, Ring, Row, Seen
 from securecart.fraud.replay import Memory, replay
 from securecart.fraud.scoring import Model, ModelKind, Reason, Training, Tree, Verdict, default_model, load_model, score
 from securecart.fraud.splits import Spread, evaluate_splits
@@ -22,12 +41,17 @@ __all__ = [
     "KINDS",
     "WINDOWS",
     "Amounts",
+    "Assessed",
     "Attempt",
     "Example",
     "Feature",
     "Format",
+    "Judge",
+    "Judgement",
     "Kind",
+    "Known",
     "Lesson",
+    "Mark",
     "Memory",
     "Model",
     "ModelKind",
@@ -36,27 +60,39 @@ __all__ = [
     "Quality",
     "Reason",
     "Report",
+    "Review",
     "Ring",
+    "Risk",
     "Row",
     "Seen",
     "Spread",
     "Training",
     "Tree",
     "Verdict",
+    "Waiting",
     "address_key",
     "attempt_of",
     "cases",
+    "count_waiting",
+    "decide_review",
     "default_model",
     "digest_of",
     "email_key",
     "evaluate",
     "evaluate_splits",
     "features",
+    "hold",
+    "is_held",
+    "keep",
+    "lapsed",
     "load_model",
+    "mark",
     "microseconds",
     "network_key",
     "read_rows",
     "replay",
+    "risk_of",
     "score",
     "train",
+    "waiting",
 ]

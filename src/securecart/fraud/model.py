@@ -120,6 +120,13 @@ class Past(Struct, frozen=True):
     with_email: int = 0
 
 
+class Known(Struct, frozen=True):
+    """What is known about an attempt when it is made; `account_made_at` in microseconds, None for a guest."""
+
+    past: Past = Past()
+    account_made_at: int | None = None
+
+
 class Origin(Struct, frozen=True):
     """Where a wish to buy came from: the device's digest, the network as /24 or /48, its country; None is not known."""
 

@@ -42,3 +42,7 @@ CREATE TABLE fraud_mark (
 
 -- the country of the bank that issued the card, where the gateway says it
 ALTER TABLE payment ADD COLUMN card_country text NOT NULL DEFAULT '';
+
+-- 'take': captured without the goods leaving the house, when a held order is released
+ALTER TABLE payment DROP CONSTRAINT payment_wanted_check;
+ALTER TABLE payment ADD CONSTRAINT payment_wanted_check CHECK (wanted IN ('capture', 'take', 'void'));
