@@ -13,11 +13,11 @@ import pytest
 from msgspec import Struct
 
 from securecart import payments
-from securecart.errors import BadInput
+from securecart.errors import BadInput, GatewayAway
 from securecart.payments import Charge, Gateway
 from securecart.settings import Settings
 from securecart.values import Money
-from tests.stripe_for_tests import KEY, SECRET, Edge
+from tests.stripe_for_tests import KEY, SECRET, Edge, free_port
 
 TEN = Money(1000, "USD")
 
@@ -83,6 +83,39 @@ async def test_money_is_captured_at_once_or_promised(world: World) -> None:
     assert (captured.card.brand, captured.card.last4) == ("visa", "4242")
     assert captured.card.fingerprint == promised.card.fingerprint != ""
     assert captured.id != promised.id
+
+
+async def test_a_token_tells_its_card_before_anything_is_charged(world: World) -> None:
+    looked = await world.gateway.card(world.good)
+    assert looked is not None
+    assert (looked.brand, looked.last4, looked.country) == ("visa", "4242", "US")
+    charged = await world.authorise(a_reference(), capture=True)
+    assert looked.fingerprint == charged.card.fingerprint != ""
+
+
+async def test_a_card_that_will_be_declined_can_be_looked_at(world: World) -> None:
+    bad, good = await world.gateway.card(world.bad), await world.gateway.card(world.good)
+    assert bad is not None
+    assert good is not None
+    assert bad.fingerprint not in {"", good.fingerprint}
+
+
+@pytest.mark.parametrize(
+    "token", ["pm_made_up", "4242424242424242", "..", "../healthz", "a/b?c=d#e", "with space", "ü", "x" * 300]
+)
+async def test_there_is_no_card_behind_a_token_nobody_knows(world: World, token: str) -> None:
+    assert await world.gateway.card(token) is None
+
+
+async def test_a_gateway_that_gives_no_answer_is_away_and_not_without_that_card(engines: Settings, world: World) -> None:
+    nobody = f"http://127.0.0.1:{free_port()}"
+    ours = msgspec.structs.replace(
+        engines, gateway=world.gateway.name, gateway_url=nobody, stripe_key=KEY, stripe_webhook_secret=SECRET, stripe_url=nobody
+    )
+    gateway = payments.connect(ours)
+    with pytest.raises(GatewayAway):
+        await gateway.card(world.good)
+    await gateway.close()
 
 
 async def test_one_reference_is_charged_once_whatever_is_repeated(world: World) -> None:

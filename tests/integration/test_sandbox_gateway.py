@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import signal
 import socket
+import sqlite3
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,6 +19,14 @@ import aiohttp
 import pytest
 
 KEY = "sk_made_up_for_tests"
+BOOK_OF_OLD = """
+CREATE TABLE payment (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE, reference TEXT UNIQUE, status TEXT, amount_minor INTEGER,
+    currency TEXT, refunded_minor INTEGER DEFAULT 0, brand TEXT, last4 TEXT, fingerprint TEXT, decline_reason TEXT
+);
+INSERT INTO payment (id, reference, status, amount_minor, currency, brand, last4, fingerprint)
+VALUES ('pay_old', 'R-OLD', 'captured', 100, 'USD', 'visa', '4242', 'fp_visa_4242');
+"""
 
 
 class Running:
@@ -124,6 +134,41 @@ async def test_a_good_card_is_captured_and_told_by_its_last_four(gateway: Runnin
 async def test_equal_cards_have_equal_fingerprints(gateway: Running) -> None:
     first, second, other = [await gateway.charge(a_reference(), token) for token in ("tok_visa", "tok_visa", "tok_mastercard")]
     assert first["card"]["fingerprint"] == second["card"]["fingerprint"] != other["card"]["fingerprint"]
+
+
+async def test_a_token_tells_its_card_without_a_payment(gateway: Running) -> None:
+    card = {"brand": "visa", "last4": "4242", "fingerprint": "fp_visa_4242", "country": "US"}
+    assert await gateway.get("/v1/tokens/tok_visa") == (200, card)
+    assert (await gateway.charge(a_reference(), "tok_visa"))["card"] == card
+    assert (await gateway.get("/v1/tokens/tok_visa", Authorization=""))[0] == 401
+
+
+async def test_there_are_as_many_good_cards_as_names(gateway: Running) -> None:
+    tokens = ["tok_card_ann", "tok_card_bob", "tok_card_de_ann", "tok_card_fr_ann", "tok_card_de"]
+    cards = [(await gateway.get(f"/v1/tokens/{token}"))[1] for token in tokens]
+    assert len({card["fingerprint"] for card in cards}) == len(tokens)
+    assert [card["country"] for card in cards] == ["US", "US", "DE", "FR", "US"]
+    assert all(len(card["last4"]) == 4 and card["last4"].isdigit() for card in cards)
+    paid = await gateway.charge(a_reference(), "tok_card_de_ann")
+    assert (paid["status"], paid["card"]) == ("captured", cards[2])
+
+
+@pytest.mark.parametrize("token", ["tok_unknown", "tok_card_", "tok_card_ANN", "tok_card_a_b_c", f"tok_card_{'x' * 61}"])
+async def test_no_card_is_behind_a_token_that_names_none(gateway: Running, token: str) -> None:
+    assert (await gateway.get(f"/v1/tokens/{token}"))[0] == 404
+    assert (await gateway.charge(a_reference(), token))["http"] == 422
+
+
+async def test_a_book_from_before_cards_had_countries_goes_on(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "book.sqlite")) as old:
+        old.executescript(BOOK_OF_OLD)
+    running = Running(tmp_path)
+    await running.start()
+    try:
+        assert [payment["card"]["country"] for payment in await running.of("R-OLD")] == [""]
+        assert (await running.charge("R-NEW"))["card"]["country"] == "US"
+    finally:
+        await running.close()
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from securecart.payments.stripe_gateway import Intent
 from securecart.settings import Settings
 from securecart.web.storefront.checkout import cards_of
 
-METHOD = {"card": {"brand": "visa", "last4": "4242", "fingerprint": "fp"}}
+METHOD = {"card": {"brand": "visa", "last4": "4242", "fingerprint": "fp", "country": "FR"}}
 FAILED = {"code": "card_declined", "decline_code": "insufficient_funds", "payment_method": METHOD}
 
 
@@ -51,7 +51,7 @@ def test_the_card_is_told_from_the_charge_the_method_or_the_failure() -> None:
     charge = {"amount_refunded": 5, "payment_method_details": METHOD}
     captured = said(status="succeeded", latest_charge=charge, payment_method={"card": None})
     assert (captured.card.last4, captured.refunded_minor) == ("4242", 5)
-    assert said(status="requires_capture", payment_method=METHOD).card.fingerprint == "fp"
+    assert said(status="requires_capture", payment_method=METHOD).card == payments.Card("visa", "4242", "fp", "FR")
     declined = said(status="canceled", last_payment_error=FAILED)
     assert (declined.card.brand, declined.decline_reason) == ("visa", "insufficient_funds")
 

@@ -24,9 +24,10 @@ from securecart.payments.actions import (
     why_declined,
 )
 from securecart.payments.gateway import Gateway, connect
-from securecart.payments.model import Charge, Notice, OpenRefund, Wanted
+from securecart.payments.model import Card, Charge, Notice, OpenRefund, Wanted
 
 __all__ = [
+    "Card",
     "Charge",
     "Gateway",
     "Notice",

@@ -31,6 +31,7 @@ async def record(tx: Transaction, charges: Mapping[int, Charge]) -> None:
         [word.card.last4 for word in words],
         [word.card.fingerprint for word in words],
         [why_declined(word) for word in words],
+        [word.card.country for word in words],
     )
 
 

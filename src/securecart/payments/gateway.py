@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Protocol
 
-from securecart.payments.model import Charge, Notice, Refunded
+from securecart.payments.model import Card, Charge, Notice, Refunded
 from securecart.payments.sandbox_gateway import SandboxGateway
 from securecart.settings import Settings
 from securecart.values import Money
@@ -21,6 +21,10 @@ class Gateway(Protocol):
     @property
     def name(self) -> str:
         """What is kept with each payment."""
+        ...
+
+    async def card(self, token: str) -> Card | None:
+        """Which card a token stands for, and nothing is charged; None when the gateway knows no card behind it."""
         ...
 
     async def authorise(self, reference: str, amount: Money, token: str, *, capture: bool) -> Charge:

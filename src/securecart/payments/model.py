@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 from msgspec import Struct
+
+TOKEN = re.compile(r"[A-Za-z0-9_-]{1,255}")
 
 Said = Literal["captured", "authorised", "declined", "closed", "waiting"]
 Decision = Literal["capture", "void"]
@@ -12,11 +15,20 @@ Kind = Literal["charged", "ended", "refunded"]
 
 
 class Card(Struct, frozen=True):
-    """What a gateway tells about a card; `fingerprint` is the same for the same card, and nothing else."""
+    """What a gateway tells about a card; `fingerprint` is the same for the same card, and nothing else.
+
+    `country` is that of the bank which issued it (ISO 3166, two letters), empty where the gateway does not say.
+    """
 
     brand: str = ""
     last4: str = ""
     fingerprint: str = ""
+    country: str = ""
+
+
+def is_token(text: str) -> bool:
+    """Whether this could be a gateway's token: what could not is never sent as part of an address."""
+    return TOKEN.fullmatch(text) is not None
 
 
 class Charge(Struct, frozen=True):

@@ -6,12 +6,12 @@ FROM unnest($1::bigint[], $3::text[], $4::bigint[]) AS asked (order_id, currency
 
 -- name: record_charges
 -- The gateway's word on the orders $1: status $2, its id $3, card brand $4, last four digits $5, fingerprint $6,
--- reason of a decline $7.
+-- reason of a decline $7, the card's country $8.
 UPDATE payment
 SET status = word.status, gateway_id = word.gateway_id, card_brand = word.brand, card_last4 = word.last4,
-    card_fingerprint = word.fingerprint, decline_reason = word.reason, action = NULL
-FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
-    AS word (order_id, status, gateway_id, brand, last4, fingerprint, reason)
+    card_fingerprint = word.fingerprint, card_country = word.country, decline_reason = word.reason, action = NULL
+FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[])
+    AS word (order_id, status, gateway_id, brand, last4, fingerprint, reason, country)
 WHERE payment.order_id = word.order_id;
 
 -- name: keep_action

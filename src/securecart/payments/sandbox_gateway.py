@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from securecart.errors import BadInput, BadSignature, GatewayAway
 from securecart.patience import GATEWAY, repeat
-from securecart.payments.model import Charge, Notice, Refunded
+from securecart.payments.model import Card, Charge, Notice, Refunded, is_token
 from securecart.values import Money
 
 
@@ -32,6 +32,17 @@ class SandboxGateway:
         self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
         self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=GATEWAY.connect_s)
         self._session: aiohttp.ClientSession | None = None
+
+    async def card(self, token: str) -> Card | None:
+        """Which card a token stands for; None when there is none."""
+        if not is_token(token):
+            return None
+        status, answer = await self._send("GET", f"/v1/tokens/{token}")
+        if status == HTTPStatus.NOT_FOUND:
+            return None
+        if status != HTTPStatus.OK:
+            raise GatewayAway(store="card gateway", retry_after=2)
+        return msgspec.json.decode(answer, type=Card)
 
     async def authorise(self, reference: str, amount: Money, token: str, *, capture: bool) -> Charge:
         """Charge the card, once per reference; without `capture` the money is only promised."""
@@ -80,6 +91,15 @@ class SandboxGateway:
         return msgspec.json.decode(await self._ask("POST", path, body, key=key), type=Charge)
 
     async def _ask(self, method: str, path: str, body: dict[str, Any] | None = None, *, key: str = "") -> bytes:
+        status, answer = await self._send(method, path, body, key=key)
+        if status == HTTPStatus.UNPROCESSABLE_ENTITY:
+            problem = msgspec.json.decode(answer)
+            raise BadInput(field=problem.get("field"), problem=problem.get("detail", "The card gateway refused this."))
+        if status != HTTPStatus.OK:
+            raise GatewayAway(store="card gateway", retry_after=2)
+        return answer
+
+    async def _send(self, method: str, path: str, body: dict[str, Any] | None = None, *, key: str = "") -> tuple[int, bytes]:
         content = None if body is None else msgspec.json.encode(body)
         headers = {"Idempotency-Key": key} if key else None
 
@@ -89,15 +109,9 @@ class SandboxGateway:
 
         try:
             # a connection that was lost is made anew at once: the key sees to it that money moves once
-            status, answer = await repeat(GATEWAY, aiohttp.ClientConnectionError, send)
+            return await repeat(GATEWAY, aiohttp.ClientConnectionError, send)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise GatewayAway(store="card gateway", retry_after=2) from error
-        if status == HTTPStatus.UNPROCESSABLE_ENTITY:
-            problem = msgspec.json.decode(answer)
-            raise BadInput(field=problem.get("field"), problem=problem.get("detail", "The card gateway refused this."))
-        if status != HTTPStatus.OK:
-            raise GatewayAway(store="card gateway", retry_after=2)
-        return answer
 
     def _connections(self) -> aiohttp.ClientSession:
         if self._session is None:

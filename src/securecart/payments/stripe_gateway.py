@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from typing import Literal
 
 import aiohttp
@@ -21,7 +22,7 @@ from msgspec import Struct
 
 from securecart.errors import BadInput, BadSignature, GatewayAway
 from securecart.patience import GATEWAY
-from securecart.payments.model import Card, Charge, Kind, Notice, Refunded
+from securecart.payments.model import Card, Charge, Kind, Notice, Refunded, is_token
 from securecart.telemetry import log
 from securecart.values import Money
 
@@ -46,6 +47,12 @@ class StripeCard(Struct, frozen=True):
     brand: str = ""
     last4: str = ""
     fingerprint: str | None = None
+    country: str | None = None
+
+    @property
+    def told(self) -> Card:
+        """The card in the shop's words."""
+        return Card(self.brand, self.last4, self.fingerprint or "", self.country or "")
 
 
 class Method(Struct, frozen=True):
@@ -118,8 +125,7 @@ class Intent(Struct, frozen=True):
             self.payment_method,
             self.last_payment_error.payment_method if self.last_payment_error else None,
         )
-        card = next((method.card for method in methods if method is not None and method.card is not None), StripeCard())
-        return Card(card.brand, card.last4, card.fingerprint or "")
+        return next((method.card.told for method in methods if method is not None and method.card is not None), Card())
 
 
 class Subject(Struct, frozen=True):
@@ -154,6 +160,20 @@ class StripeGateway:
         self._client = stripe.StripeClient(
             key, http_client=self._http, max_network_retries=RETRIES, base_addresses={"api": url} if url else {}
         ).v1
+
+    async def card(self, token: str) -> Card | None:
+        """Which card the PaymentMethod `token` is; None for one that Stripe does not know, or that is no card."""
+        if not is_token(token):
+            return None
+        async with self._asking("a card"):  # the token is a secret: it is not logged
+            try:
+                found = await self._client.payment_methods.retrieve_async(token)
+            except stripe.InvalidRequestError as error:
+                if error.code == "resource_missing" or error.http_status == HTTPStatus.NOT_FOUND:
+                    return None
+                raise
+        method = msgspec.convert(found.to_dict(), Method)
+        return None if method.card is None else method.card.told
 
     async def authorise(self, reference: str, amount: Money, token: str, *, capture: bool) -> Charge:
         """Charge the PaymentMethod `token`, once per reference; without `capture` the money is only promised."""

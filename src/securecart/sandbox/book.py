@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
-from securecart.sandbox.cards import TestCard
+from securecart.sandbox.cards import Card, TestCard
 
 __all__ = ["Book", "Card", "Payment", "Refund", "Refused"]
 
@@ -29,12 +29,13 @@ PRAGMA journal_mode = WAL;
 PRAGMA synchronous = FULL;
 CREATE TABLE IF NOT EXISTS payment (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE, reference TEXT UNIQUE, status TEXT, amount_minor INTEGER,
-    currency TEXT, refunded_minor INTEGER DEFAULT 0, brand TEXT, last4 TEXT, fingerprint TEXT, decline_reason TEXT
+    currency TEXT, refunded_minor INTEGER DEFAULT 0, brand TEXT, last4 TEXT, fingerprint TEXT, decline_reason TEXT,
+    country TEXT DEFAULT ''
 );
 CREATE TABLE IF NOT EXISTS refund (id TEXT PRIMARY KEY, payment_id TEXT, amount_minor INTEGER, reason TEXT);
 CREATE TABLE IF NOT EXISTS answer (key TEXT PRIMARY KEY, digest BLOB, body BLOB);
 """
-COLUMNS = "id, reference, status, amount_minor, currency, refunded_minor, brand, last4, fingerprint, decline_reason"
+COLUMNS = "id, reference, status, amount_minor, currency, refunded_minor, brand, last4, fingerprint, country, decline_reason"
 
 
 class Refused(Exception):
@@ -43,14 +44,6 @@ class Refused(Exception):
     def __init__(self, field: str, problem: str) -> None:
         self.field = field
         super().__init__(problem)
-
-
-class Card(Struct, frozen=True):
-    """What may be told about a card; the fingerprint is equal for equal cards."""
-
-    brand: str
-    last4: str
-    fingerprint: str
 
 
 class Payment(Struct, frozen=True):
@@ -87,6 +80,8 @@ class Book:
         folder.mkdir(parents=True, exist_ok=True)
         self._database = sqlite3.connect(folder / "book.sqlite", check_same_thread=False, isolation_level=None)
         self._database.executescript(SCHEMA)
+        if not any(row[1] == "country" for row in self._database.execute("PRAGMA table_info(payment)")):
+            self._database.execute("ALTER TABLE payment ADD COLUMN country TEXT DEFAULT ''")  # a book from before it was told
         # Readers have a connection of their own: the writer's would show them what is not committed yet.
         self._reader = sqlite3.connect(folder / "book.sqlite", check_same_thread=False, isolation_level=None)
         self._queue: asyncio.Queue[tuple[Callable[[], Any], asyncio.Future[Any]]] = asyncio.Queue()
@@ -107,7 +102,7 @@ class Book:
                 amount_minor=amount_minor,
                 currency=currency,
                 refunded_minor=0,
-                card=Card(card.brand, card.last4, card.fingerprint),
+                card=card.told,
                 decline_reason=card.decline_reason,
             )
             return self._keep(payment)
@@ -293,8 +288,8 @@ def _find(database: sqlite3.Connection, column: str, value: str) -> Payment | No
 
 
 def _payment(row: tuple[Any, ...]) -> Payment:
-    payment_id, reference, status, amount_minor, currency, refunded_minor, brand, last4, fingerprint, reason = row
-    card = Card(brand, last4, fingerprint)
+    payment_id, reference, status, amount_minor, currency, refunded_minor, brand, last4, fingerprint, country, reason = row
+    card = Card(brand, last4, fingerprint, country)
     # the book keeps what a waiting payment waits to become
     said = "waiting" if status.startswith("waiting_") else status
     action = {"type": "sandbox", "approve": f"/v1/payments/{payment_id}/approve"} if said == "waiting" else None

@@ -24,7 +24,7 @@ from aiohttp import web
 from msgspec import Meta, Struct
 
 from securecart.sandbox.book import Book, Payment, Refused
-from securecart.sandbox.cards import CARDS
+from securecart.sandbox.cards import card_of
 
 __all__ = ["create_app"]
 
@@ -73,7 +73,7 @@ class GiveBack(Struct, frozen=True):
 async def charge(request: web.Request) -> web.StreamResponse:
     """Capture money, promise it, or decline; some test cards answer late or not at all."""
     wish = await _body(request, Charge)
-    card = CARDS.get(wish.token)
+    card = card_of(wish.token)
     if card is None:
         raise Refused("token", f"There is no card behind the token {wish.token!r}.")
     key = _key(request)
@@ -87,6 +87,12 @@ async def charge(request: web.Request) -> web.StreamResponse:
     if not card.answers and request.transport is not None:
         request.transport.abort()
     return _json(payment)
+
+
+async def token(request: web.Request) -> web.StreamResponse:
+    """The card behind a token, which the book need not be asked for."""
+    card = card_of(request.match_info["token"])
+    return _json(card.told) if card else _problem(404, "token", "There is no card behind this token.")
 
 
 async def conclude(request: web.Request) -> web.StreamResponse:
@@ -150,6 +156,7 @@ async def healthz(_request: web.Request) -> web.StreamResponse:
 
 ROUTES = (
     web.get("/healthz", healthz),
+    web.get("/v1/tokens/{token}", token),
     web.post("/v1/payments", charge),
     web.get("/v1/payments", find_by_reference),
     web.post("/v1/payments/conclude", conclude),
