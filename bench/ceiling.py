@@ -22,7 +22,7 @@ from bench.harness import Options, RunningShop
 from bench.load import Caller, Plan, Unexpected
 from securecart import inventory, migrations
 from securecart.checkout import together
-from securecart.checkout.model import Settlement
+from securecart.checkout.model import Opening, Settlement
 from securecart.errors import DataMissing
 from securecart.grouping import Grouped
 from securecart.inventory import Receipt
@@ -60,7 +60,7 @@ async def buy_bare(caller: Caller) -> None:
     given = caller.arguments
     database = await postgres.connect(given["url"], pool_size=POOL)
     most = given["group_most"]
-    open_order: Grouped[NewOrder, Opened] = Grouped(functools.partial(together.open_all, database, "bench"), most=most)
+    open_order: Grouped[Opening, Opened] = Grouped(functools.partial(together.open_all, database, "bench"), most=most)
     settle: Grouped[Settlement, Decided | None] = Grouped(functools.partial(together.settle_all, database, ""), most=most)
     chance = random.Random(1)
 
@@ -68,7 +68,7 @@ async def buy_bare(caller: Caller) -> None:
         while caller.running:
             order = _order(chance.sample(given["skus"], given["lines"]))
             began = time.perf_counter_ns()
-            opened = await open_order(order)
+            opened = await open_order(Opening(order))
             decided = await settle(Settlement(opened.id, Charge(status="captured", id="bench")))
             caller.record("order", began)
             if decided is None or decided.status != "paid":

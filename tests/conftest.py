@@ -24,7 +24,15 @@ FIRST_PORT = 20_000 + RANGE * (WORKER % 3)
 os.environ[PORTS] = f"{FIRST_PORT}-{FIRST_PORT + RANGE - 1}"
 
 # A slow gateway is waited for 2.5 s, and nothing is swept but by the test that is about sweeping; nobody reads tables' streams.
-SETTINGS = {"gateway_timeout_s": 2.5, "sweep_seconds": 3600.0, "table_journal": False}
+# All tests' shoppers have one address and one mailbox: each order is judged, and none is held but where a test is about that.
+SETTINGS = {
+    "gateway_timeout_s": 2.5,
+    "sweep_seconds": 3600.0,
+    "table_journal": False,
+    "fraud_review_from": 1.0,
+    "fraud_decline_from": 1.0,
+    "fraud_caution_amount": 10**9,
+}
 
 
 @pytest.fixture(scope="session")

@@ -76,7 +76,7 @@ async def open_shop(settings: Settings) -> AsyncIterator[Shop]:
             quick,
             gateway,
             Intake(lookout, readers=readers.essential_in(settings.region), limit_events=settings.reader_lag_events),
-            Pace(settings.reservation_seconds, settings.payment_wait_seconds, captures_at_once=settings.capture == "at_once"),
+            _pace(settings),
             group_most=settings.checkout_group,
             region=settings.region,
             patience_s=settings.failover_patience_seconds,
@@ -85,6 +85,16 @@ async def open_shop(settings: Settings) -> AsyncIterator[Shop]:
         if near is not None:
             stack.push_async_callback(near.close)
         yield Shop(settings, database, tables, quick, links, sessions.Memory(quick), till, lookout, near)
+
+
+def _pace(settings: Settings) -> Pace:
+    return Pace(
+        settings.reservation_seconds,
+        settings.payment_wait_seconds,
+        captures_at_once=settings.capture == "at_once",
+        review_s=settings.fraud_review_hours * 3_600,
+        lapsed_go_on=settings.fraud_review_lapse == "release",
+    )
 
 
 def _near(settings: Settings) -> postgres.Nearby | None:

@@ -28,6 +28,7 @@ __all__ = ["TIMETABLE", "Job", "main"]
 
 NICE = 5
 HOUR_S = 3600.0
+LAPSE_EVERY_S = 30.0
 DAYS_AHEAD = 7
 
 _runs = Counter("securecart_job_runs_total", "Jobs run by the worker.", ["job", "outcome"])
@@ -52,6 +53,7 @@ async def tend_log(shop: Shop) -> None:
 
 TIMETABLE = (
     Job("sweep", lambda shop: shop.settings.sweep_seconds, lambda shop: checkout.sweep(shop.till)),
+    Job("lapse reviews", lambda _: LAPSE_EVERY_S, lambda shop: checkout.lapse(shop.till)),
     Job("tend log", lambda _: HOUR_S, tend_log),
 )
 

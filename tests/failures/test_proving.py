@@ -13,7 +13,7 @@ import pytest
 
 from securecart import inventory, migrations
 from securecart.checkout import together
-from securecart.checkout.model import Settlement
+from securecart.checkout.model import Opening, Settlement
 from securecart.engines import Home
 from securecart.errors import RecoveryRefused
 from securecart.inventory import Receipt
@@ -65,7 +65,9 @@ async def buy(site: Site, count: int) -> None:
         async with database.transaction() as tx:
             await inventory.receive(tx, [Receipt(SKU, count)])
         wanted = [a_new_order(Line(SKU, 1)) for _ in range(count)]
-        opened = [one for one in await together.open_all(database, "test", wanted) if isinstance(one, Opened)]
+        opened = [
+            one for one in await together.open_all(database, "test", [Opening(one) for one in wanted]) if isinstance(one, Opened)
+        ]
         await together.settle_all(database, "", [Settlement(one.id, Charge(status="captured", id="test")) for one in opened])
     finally:
         await database.close()

@@ -15,7 +15,7 @@ import pytest
 from securecart import catalog, inventory, migrations, promises, undo
 from securecart.catalog import SearchQuery
 from securecart.checkout import together
-from securecart.checkout.model import Settlement
+from securecart.checkout.model import Opening, Settlement
 from securecart.errors import BadInput, RecoveryRefused
 from securecart.inventory import Receipt
 from securecart.ops.recovery.model import Moment, Site
@@ -53,7 +53,11 @@ class Scene:
     async def buy(self, count: int = 1, *, key: str | None = None, pending: bool = False) -> list[NewOrder]:
         """Orders of two pieces each, opened and paid as the shop does it."""
         wanted = [a_new_order(Line(SKU, 2), key=key) for _ in range(count)]
-        opened = [one for one in await together.open_all(self.database, "test", wanted) if isinstance(one, Opened)]
+        opened = [
+            one
+            for one in await together.open_all(self.database, "test", [Opening(one) for one in wanted])
+            if isinstance(one, Opened)
+        ]
         assert all(one.fresh for one in opened)
         if not pending:
             paid = Charge(status="captured", id="test")

@@ -15,11 +15,12 @@ import asyncpg
 import msgspec
 import pytest
 
-from securecart import checkout
+from securecart import checkout, fraud
 from securecart.app import Shop
 from securecart.checkout import Till
-from securecart.checkout.model import Question, Settlement
+from securecart.checkout.model import Opening, Question, Settlement
 from securecart.errors import OutOfStock
+from securecart.fraud import Assessed, Attempt, Judgement
 from securecart.payments import Charge
 from securecart.settings import Settings
 from securecart.stores.postgres import Database, Fresh, Transaction
@@ -51,13 +52,19 @@ PAST = """
     INSERT INTO hold (order_id) SELECT id FROM orders;
     INSERT INTO allocation (order_id, sku, location_id, quantity) SELECT id, 'S' || id, 1, 1 FROM orders;
     INSERT INTO refund (payment_id, idempotency_key, amount_minor, reason, status) SELECT id, 'k', 1, 'r', 'done' FROM payment;
+    INSERT INTO risk (order_id, verdict, judged_by) SELECT id, 'review', 'model' FROM orders;
+    INSERT INTO review (order_id, due_at, outcome, decided_at) SELECT id, now(), 'released', now() FROM orders;
+    INSERT INTO review (order_id, due_at) SELECT id, now() + interval '1 day' FROM orders WHERE id % 20 = 0 ON CONFLICT (order_id)
+    DO UPDATE SET due_at = excluded.due_at, outcome = NULL, decided_at = NULL;
+    INSERT INTO fraud_mark (order_id, is_fraud, source) SELECT id, true, 'operator' FROM orders;
     ANALYZE;
 """
 LARGE = {
     *("orders", "order_line", "order_change", "payment", "refund", "hold", "allocation", "stock"),
-    *("product", "variant", "price"),
+    *("product", "variant", "price", "risk", "review", "fraud_mark"),
 }
 GROUP = 64
+SUSPECT = Assessed(Attempt(1, "guest:1", 100, "USD"), Judgement("review", 0.4, (), "model"))
 
 
 class Overheard:
@@ -119,17 +126,28 @@ async def go_shopping(till: Till) -> None:
     """A full group opened, half of it paid and half declined; one refused; one repeated; one swept, cancelled, refunded."""
     await till.cost(Question(tuple(f"S{n}" for n in range(1, 25)), "US", "USD"))
     wishes = [a_new_order(*(Line(f"S{n * 7 + k}", 1) for k in range(3)), shopper_id=f"guest:{n}") for n in range(1, GROUP + 1)]
-    opened = await asyncio.gather(*(till.open(wish) for wish in wishes))
+    opened = await asyncio.gather(*(till.open(Opening(wish, SUSPECT)) for wish in wishes))
     with pytest.raises(OutOfStock):
-        await till.open(a_new_order(Line("S1", 999_999)))
-    await till.open(wishes[0])
+        await till.open(Opening(a_new_order(Line("S1", 999_999))))
+    await till.open(Opening(wishes[0]))
     paid, declined = Charge(status="captured", id="pay_1"), Charge(status="declined", decline_reason="card_declined")
     await till.settle(Settlement(opened[0].id, paid))
     await till.settle(Settlement(opened[1].id, declined))
     async with till.database.transaction() as tx:
         await tx.execute("UPDATE orders SET pending_until = now() - interval '1 second' WHERE number = $1", wishes[2].number)
     await checkout.sweep(till)
+    for place in (4, 5):
+        await till.settle(Settlement(opened[place].id, Charge(status="authorised", id=f"pay_{place}")))
+    async with till.database.read() as read:
+        await fraud.waiting(read, after=None, limit=20)
+        await fraud.risk_of(read, wishes[4].number)
+    await checkout.mark(till, [wish.number for wish in wishes], is_fraud=True, said_by="ada")
+    await checkout.lapse(till)
+    await checkout.release(till, wishes[4].number, said_by="ada")
+    await checkout.refuse(till, wishes[5].number, said_by="ada")
     await till.settle(Settlement(opened[3].id, paid))
+    await checkout.release(till, wishes[0].number, said_by="ada")
+    await checkout.ship(till, wishes[0].number)
     await checkout.refund(till, wishes[0].number, amount_minor=1, reason="damaged", key="k")
     await checkout.cancel(till, wishes[3].number, shopper_id=None, key="k")
 
@@ -141,6 +159,7 @@ async def test_no_statement_of_a_purchase_reads_a_large_table_from_end_to_end(
     names = {statement.split("*/")[0].strip("/* ").rpartition(".")[2]: statement for statement in sent if "/*" in statement}
     wanted = {"price_items", "rates", "lock_stock", "open_orders", "find_opened", "hold_stock", "expect_payments"}
     wanted |= {"lock_held_stock", "decide_orders", "record_charges", "sell_held", "release_held", "publish"}
+    wanted |= {"keep_risks", "hold", "lapsed", "decide_review", "is_held", "name_orders", "mark"}
     assert wanted | {"overdue_orders", "lock_order", "restock_sold", "open_refund", "find_order"} <= names.keys()
     scanning = {}
     for name, statement in names.items():

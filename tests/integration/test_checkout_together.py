@@ -14,7 +14,7 @@ import pytest
 from securecart import checkout, inventory, orders, payments
 from securecart.app import Shop
 from securecart.checkout import Till
-from securecart.checkout.model import Settlement
+from securecart.checkout.model import Opening, Settlement
 from securecart.errors import BadInput, CartBought
 from securecart.inventory import Level, Receipt
 from securecart.orders import Decided, NewOrder, Opened
@@ -48,7 +48,7 @@ def wish(sku: str, quantity: int = 1, **other: Any) -> NewOrder:
 
 async def open_together(till: Till, *wishes: NewOrder) -> list[Any]:
     """Asked in one turn of the loop, they are one group."""
-    return await asyncio.gather(*(till.open(one) for one in wishes), return_exceptions=True)
+    return await asyncio.gather(*(till.open(Opening(one)) for one in wishes), return_exceptions=True)
 
 
 async def settle_together(till: Till, *settlements: Settlement) -> list[Any]:
@@ -186,7 +186,7 @@ async def test_a_declined_order_lets_the_same_cart_be_bought_again(shop: Shop) -
 async def test_a_repeated_key_leaves_the_units_it_was_given_to_those_behind_it(shop: Shop) -> None:
     sku, till = await goods(shop, 5), a_till(shop)
     first, again = (wish(sku, 2, shopper_id=f"guest:{sku}", idempotency_key="k") for _ in range(2))
-    await till.open(first)
+    await till.open(Opening(first))
     outcomes = await open_together(till, again, wish(sku, 3), wish(sku, 2))
     assert what(outcomes) == ["there already", "opened", "OutOfStock"]
     assert await stock_of(shop, sku) == (0, 5, 0)
@@ -195,7 +195,7 @@ async def test_a_repeated_key_leaves_the_units_it_was_given_to_those_behind_it(s
 async def test_a_repeated_key_finds_its_order_when_nothing_is_left(shop: Shop) -> None:
     sku, till = await goods(shop, 2), a_till(shop)
     first, again = (wish(sku, 2, shopper_id=f"guest:{sku}", idempotency_key="k") for _ in range(2))
-    await till.open(first)
+    await till.open(Opening(first))
     outcomes = await open_together(till, again, wish(sku, 1))
     assert what(outcomes) == ["there already", "OutOfStock"]
 
@@ -263,7 +263,7 @@ async def test_a_caller_who_goes_away_leaves_the_others_alone(shop: Shop, bystan
     sku, till = await goods(shop, 10), a_till(shop)
     wishes = [wish(sku) for _ in range(3)]
     await bystander.hold_stock(sku)
-    tasks = [asyncio.ensure_future(till.open(one)) for one in wishes]
+    tasks = [asyncio.ensure_future(till.open(Opening(one))) for one in wishes]
     await bystander.until_queued(1)
     tasks[1].cancel()
     await bystander.let_go()
@@ -316,7 +316,7 @@ async def test_a_key_repeated_while_its_order_is_settled_waits_and_stalls_nobody
     """Whoever repeats the key has the stock that settling needs, and waits for the order that settling changes."""
     sku, database = await goods(shop, 5), DeafDatabase(shop.database)
     first, again = (wish(sku, 1, shopper_id=f"guest:{sku}", idempotency_key="k") for _ in range(2))
-    order = opened(await shop.till.open(first))
+    order = opened(await shop.till.open(Opening(first)))
     decided, record = Moment(), payments.record
 
     async def stopped(*arguments: Any) -> None:
@@ -340,7 +340,7 @@ async def test_a_key_repeated_while_its_order_is_cancelled_waits_and_stalls_nobo
 ) -> None:
     sku, database = await goods(shop, 5), DeafDatabase(shop.database)
     first, again = (wish(sku, 1, shopper_id=f"guest:{sku}", idempotency_key="k") for _ in range(2))
-    order = opened(await shop.till.open(first))
+    order = opened(await shop.till.open(Opening(first)))
     await shop.till.settle(Settlement(order.id, PAID))
     changed, restock, change = Moment(), inventory.restock, orders.change
 
@@ -364,7 +364,7 @@ async def test_a_key_repeated_while_its_order_is_cancelled_waits_and_stalls_nobo
 
 async def test_the_same_order_settled_twice_in_a_group_is_decided_once(shop: Shop) -> None:
     sku, till = await goods(shop, 5), a_till(shop)
-    order = opened(await till.open(wish(sku, 2)))
+    order = opened(await till.open(Opening(wish(sku, 2))))
     first, second = await settle_together(till, Settlement(order.id, PAID), Settlement(order.id, DECLINED))
     assert (first.status, second) == ("paid", None)
     assert await stock_of(shop, sku) == (2, 0, 3)
@@ -389,7 +389,7 @@ async def test_paid_and_declined_orders_are_settled_in_one_group(shop: Shop) -> 
 async def test_an_order_is_announced_once_by_the_transaction_that_decided_it(shop: Shop) -> None:
     sku, till = await goods(shop, 5), a_till(shop)
     one = wish(sku)
-    order = opened(await till.open(one))
+    order = opened(await till.open(Opening(one)))
     assert await facts_of(shop, [order.id]) == []
     for _ in range(3):
         await till.settle(Settlement(order.id, PAID))

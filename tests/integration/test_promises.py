@@ -119,6 +119,7 @@ async def test_a_sound_shop_keeps_its_promises(sound_shop: asyncpg.Connection) -
         ("DELETE FROM allocation WHERE quantity = 2", "stock_odd"),
         ("DELETE FROM hold", "incomplete"),
         ("INSERT INTO hold SELECT id FROM orders WHERE number = 'A'", "incomplete"),
+        ("INSERT INTO review (order_id, due_at) SELECT id, now() FROM orders WHERE status = 'cancelled'", "incomplete"),
         ("DELETE FROM orders WHERE number = 'A'", "captures_without_order"),
         ("DELETE FROM orders WHERE number = 'B'", "captures_without_order"),
         ("UPDATE orders SET status = 'cancelled' WHERE number = 'B'", "captures_without_order"),

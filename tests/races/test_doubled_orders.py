@@ -10,7 +10,7 @@ import pytest
 
 from securecart import carts, checkout, payments
 from securecart.app import Shop
-from securecart.checkout.model import Settlement
+from securecart.checkout.model import Opening, Settlement
 from securecart.errors import CartBought
 from securecart.orders import Order
 from securecart.payments import Charge
@@ -189,7 +189,7 @@ async def test_two_who_settle_an_order_at_one_moment_decide_it_once(shop: Shop, 
     """https://github.com/medusajs/medusa/issues/13301: confirmation and webhook at once; both are inside their transaction."""
     sku = await a_product(shop.database, stock=5)
     new = a_new_order(Line(sku, 2))
-    order = await shop.till.open(new)
+    order = await shop.till.open(Opening(new))
     await bystander.hold_order(new.number)
     asked = []
     for settlers, word in enumerate((PAID, second), 1):

@@ -10,6 +10,7 @@ import pytest
 
 from securecart import checkout, inventory, orders
 from securecart.app import Shop
+from securecart.checkout import Opening
 from securecart.errors import OutOfStock
 from securecart.inventory import Hold, Receipt, Taken
 from securecart.orders import Order
@@ -104,9 +105,9 @@ async def test_two_lines_of_one_thing_are_checked_by_their_sum(shop: Shop) -> No
     """https://github.com/medusajs/medusa/issues/16502: each line alone would find enough."""
     sku = await a_product(shop.database, stock=5)
     with pytest.raises(OutOfStock) as refused:
-        await shop.till.open(a_new_order(Line(sku, 3), Line(sku, 3)))
+        await shop.till.open(Opening(a_new_order(Line(sku, 3), Line(sku, 3))))
     assert [(short.wanted, short.available) for short in refused.value.facts["shortages"]] == [(6, 5)]
-    assert (await shop.till.open(a_new_order(Line(sku, 3), Line(sku, 2)))).fresh
+    assert (await shop.till.open(Opening(a_new_order(Line(sku, 3), Line(sku, 2))))).fresh
     assert await stock_of(shop, sku) == (0, 5, 0)
 
 

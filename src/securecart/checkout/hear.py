@@ -9,10 +9,10 @@ from __future__ import annotations
 from securecart import orders, payments
 from securecart.checkout import marks
 from securecart.checkout.model import NOTHING_TO_PAY, Settlement
-from securecart.checkout.ship import keep_word, try_to_finish
+from securecart.checkout.ship import keep_word
 from securecart.checkout.till import Till
 from securecart.checkout.together import settle_in
-from securecart.checkout.undo import note_refund, try_to_give_back
+from securecart.checkout.undo import note_refund, try_to_settle
 from securecart.errors import NotFound
 from securecart.orders import Order, Paying, Record
 from securecart.payments import Charge, Notice, OpenRefund, Wanted
@@ -57,10 +57,10 @@ async def hear_of(till: Till, notice: Notice) -> None:
         if not await payments.see(tx, till.gateway.name, notice):
             return
         settlement = Settlement(order.id, charge, HEARD.get(charge.status, ""))
-        decided = (await settle_in(tx, {order.id: settlement}, region=till.region)).get(order.id)
+        decided = (await settle_in(tx, {order.id: settlement}, region=till.region, hold_s=till.pace.review_s)).get(order.id)
         if decided is None:
             owed = await _compare(tx, await orders.lock(tx, order.number), charge, notice)
-    await _give(till, owed)
+    await try_to_settle(till, owed)
 
 
 async def conclude(till: Till, order: Paying) -> Charge:
@@ -105,8 +105,3 @@ async def _compare(tx: Transaction, order: Record, charge: Charge, notice: Notic
     if outside:
         await note_refund(tx, order.id, outside, f"Refunded {Money(outside, order.currency)} at the gateway, not by the shop.")
     return None
-
-
-async def _give(till: Till, owed: OpenRefund | Wanted | None) -> None:
-    refund = await try_to_finish(till, owed) if isinstance(owed, Wanted) else owed
-    await try_to_give_back(till, refund)

@@ -11,9 +11,10 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from securecart import fraud
 from securecart.catalog import PricedItem
 from securecart.errors import BadInput
-from securecart.orders import BOUGHT, Decision, Status
+from securecart.orders import BOUGHT, Decision, NewOrder, Status
 from securecart.payments import Charge
 from securecart.values import Address, CountryCode, CurrencyCode, Line, Money
 
@@ -26,6 +27,11 @@ OUTCOMES: dict[str, tuple[Status, str]] = {
     "closed": ("cancelled", "No payment arrived in time; nothing was charged."),
 }
 PPM = 1_000_000
+# what the history of an order says that a person looks at first
+HELD = "Payment authorised; the order is being checked before it goes on."
+# why the shop itself did not accept an order, without saying what it looked at
+NOT_ACCEPTED = Charge("declined", decline_reason="not_accepted")
+REVIEW_S = 48 * 3600.0
 # what no gateway is asked for
 NOTHING_TO_PAY = Charge("captured", "nothing-to-pay")
 
@@ -34,12 +40,15 @@ class Pace(Struct, frozen=True):
     """When money is taken, and how long is waited for it (seconds).
 
     `reservation_s` passes before the sweeper asks about a payment that nobody heard of, `buyer_s` when the buyer has to answer
-    the bank's question. Money is captured with the order, or only promised until the goods leave the house.
+    the bank's question. Money is captured with the order, or only promised until the goods leave the house. A held order that
+    nobody decides on for `review_s` is taken back, or goes on.
     """
 
     reservation_s: int
     buyer_s: int = 900
     captures_at_once: bool = True
+    review_s: float = REVIEW_S
+    lapsed_go_on: bool = False
 
 
 class PlaceOrder(Struct, frozen=True, forbid_unknown_fields=True):
@@ -109,6 +118,18 @@ class Cost(Struct, frozen=True):
 
     items: Mapping[str, PricedItem]
     rates: Rates
+
+
+class Opening(Struct, frozen=True):
+    """An order to be opened, and what was said of it before."""
+
+    order: NewOrder
+    assessed: fraud.Assessed | None = None
+
+    @property
+    def verdict(self) -> fraud.Decision:
+        """What is to be done with it; an order that nobody judged is accepted."""
+        return "accept" if self.assessed is None else self.assessed.judgement.verdict
 
 
 class Settlement(Struct, frozen=True):

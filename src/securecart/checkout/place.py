@@ -7,6 +7,7 @@ the gateway. The shopper's idempotency key opens one order at most; sent again, 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from datetime import UTC, datetime, timedelta
 
@@ -15,10 +16,23 @@ import msgspec
 from securecart import carts, orders, payments
 from securecart.carts import Cart
 from securecart.checkout import marks
-from securecart.checkout.model import NOTHING_TO_PAY, AskQuote, PlaceOrder, Question, Quote, Settlement, total_up
+from securecart.checkout.assess import assess, card_behind
+from securecart.checkout.model import (
+    HELD,
+    NOT_ACCEPTED,
+    NOTHING_TO_PAY,
+    AskQuote,
+    Opening,
+    PlaceOrder,
+    Question,
+    Quote,
+    Settlement,
+    total_up,
+)
 from securecart.checkout.till import Till
 from securecart.errors import BadInput, CartEmpty, Conflict, GatewayAway, IdempotencyKeyReused, TotalChanged
 from securecart.events import OrderWaits
+from securecart.fraud import Origin
 from securecart.orders import NewOrder, Opened, Order, OrderLine, PaymentSeen
 from securecart.payments import Charge
 from securecart.sessions import Session
@@ -26,33 +40,40 @@ from securecart.stores.postgres import log as event_log
 from securecart.telemetry import log
 from securecart.values import Money
 
+NOWHERE = Origin()
 
-async def place(till: Till, shopper: Session, wish: PlaceOrder, key: str, *, currency: str) -> Order:
+
+async def place(till: Till, shopper: Session, wish: PlaceOrder, key: str, *, currency: str, origin: Origin = NOWHERE) -> Order:
     """Buy what is in the shopper's cart, once per `key`, and each state of the cart once.
 
     The order comes back paid (or authorised, where money is taken on shipment), declined, or pending when the gateway gave
-    no answer in time or the buyer has to act (then `payment.action` says what the browser needs). Errors, which leave
-    nothing behind: `CartEmpty`, `CartBought`, `OutOfStock`, `TotalChanged`, `BadInput`, `IdempotencyKeyReused`, `TooBusy`.
-    What was bought is taken out of the cart a moment later, by a reader of the event log.
+    no answer in time or the buyer has to act (then `payment.action` says what the browser needs). One that the judge wants
+    reviewed is only authorised, and held; one that the judge refuses is declined, and no gateway is asked for money. Errors,
+    which leave nothing behind: `CartEmpty`, `CartBought`, `OutOfStock`, `TotalChanged`, `BadInput`, `IdempotencyKeyReused`,
+    `TooBusy`. What was bought is taken out of the cart a moment later, by a reader of the event log.
     """
     await till.intake.admit()
     cart = await carts.load(till.dynamodb, shopper.shopper_id)
     try:
-        order = await _write_out(till, shopper, wish, key, cart, currency)
+        order, card = await asyncio.gather(
+            _write_out(till, shopper, wish, key, cart, currency), card_behind(till, wish.payment_token)
+        )
     except (BadInput, Conflict):
         # looked up after the cart was read: a cart that the first request has emptied means that its order is there
         first = await _first_answer(till, shopper, wish, key)
         if first is None:
             raise
         return first
-    opened = await till.open(order)
+    opening = Opening(order, await assess(till, order, origin, card))
+    opened = await till.open(opening)
     if not opened.fresh:
         return await _answer_again(till, opened, wish)
 
-    charge = await _charge(till, opened, Money(order.total_minor, order.currency), wish.payment_token)
+    charge = await _charge(till, opened, opening, wish.payment_token)
     if charge is None or charge.status == "waiting":
         return await _wait(till, shopper, opened, charge)
-    settlement = Settlement(opened.id, charge)
+    is_held = opening.verdict == "review" and charge.status == "authorised"
+    settlement = Settlement(opened.id, charge, HELD if is_held else "")
     decided = await till.settle(settlement)
     if decided is None:  # by the sweeper, by a notice, or by this very call, whose commit was not heard of
         placed = await _find(till, opened)
@@ -98,12 +119,16 @@ async def _write_out(till: Till, shopper: Session, wish: PlaceOrder, key: str, c
     )
 
 
-async def _charge(till: Till, opened: Opened, amount: Money, token: str) -> Charge | None:
+async def _charge(till: Till, opened: Opened, opening: Opening, token: str) -> Charge | None:
     """The gateway's word, or None when it gave none in time and the order has to wait for the sweeper."""
+    amount = Money(opening.order.total_minor, opening.order.currency)
     if amount.amount_minor == 0:
         return NOTHING_TO_PAY
+    if opening.verdict == "decline":
+        return NOT_ACCEPTED
+    captures = till.pace.captures_at_once and opening.verdict == "accept"
     try:
-        return await till.gateway.authorise(opened.number, amount, token, capture=till.pace.captures_at_once)
+        return await till.gateway.authorise(opened.number, amount, token, capture=captures)
     except GatewayAway:
         log.warning("gateway gave no answer, order stays pending", order=opened.number)
         return None

@@ -6,7 +6,7 @@ gateway is asked with no transaction open, then its word is noted. Where it give
 
 from __future__ import annotations
 
-from securecart import inventory, orders, payments
+from securecart import fraud, inventory, orders, payments
 from securecart.checkout.till import Till
 from securecart.errors import GatewayAway, OrderStateConflict
 from securecart.events import OrderCancelled, OrderPaid, OrderShipped
@@ -41,7 +41,7 @@ async def finish(till: Till, wanted: Wanted) -> OpenRefund | None:
 
     A promise that was to be given up and had been taken before comes back as a refund for the caller to carry out.
     """
-    if wanted.decision == "capture":
+    if wanted.decision in {"capture", "take"}:
         charge = await till.gateway.capture(wanted.gateway_id, amount_minor=wanted.amount_minor, key=f"capture-{wanted.number}")
     else:
         charge = await till.gateway.void(wanted.gateway_id, key=f"void-{wanted.number}")
@@ -83,6 +83,7 @@ async def keep_word(tx: Transaction, order: Record, charge: Charge, *, ships: bo
     else:
         note = "The promised payment has ended at the gateway; nothing was charged, and the goods are back in stock."
         await inventory.restock(tx, order.id)
+        await fraud.decide_review(tx, order.id, "cancelled", said_by="the gateway")
         await orders.change(tx, order.id, "cancelled", note)
         await event_log.publish(tx, [OrderCancelled(order.id, order.shopper_id)])
     return None
@@ -90,6 +91,8 @@ async def keep_word(tx: Transaction, order: Record, charge: Charge, *, ships: bo
 
 async def _let_go(tx: Transaction, order: Record) -> Wanted | None:
     """Mark a paid order as shipped, or decide to take the money of one that is authorised."""
+    if await fraud.is_held(tx, order.id):
+        raise OrderStateConflict(number=order.number, state="held for review", verb="shipped")
     if order.status in {"paid", "partially_refunded"}:
         await orders.change(tx, order.id, order.status, "The goods are on their way.", shipped=True)
         await event_log.publish(tx, [OrderShipped(order.id, order.shopper_id)])

@@ -8,9 +8,10 @@ from typing import TypeVar
 
 from securecart.checkout import together
 from securecart.checkout.intake import Intake
-from securecart.checkout.model import Cost, Pace, Question, Settlement
+from securecart.checkout.model import Cost, Opening, Pace, Question, Settlement
+from securecart.fraud import Judge
 from securecart.grouping import Grouped
-from securecart.orders import Decided, NewOrder, Opened
+from securecart.orders import Decided, Opened
 from securecart.patience import FAILOVER
 from securecart.payments import Gateway
 from securecart.stores.cache import Cache
@@ -29,7 +30,8 @@ class Till:
     """One for each process. `open`, `settle` and `cost` are called by each checkout alone and carried out in groups.
 
     At most `group_most` orders share a transaction; 1 turns grouping off. `pace` says how long payments are waited for,
-    `region` is where they are sold. A group caught by a failover is done again for as long as `patience_s`.
+    `region` is where they are sold. A `judge` looks at each order before its payment; the gateway is given `card_within_s` to
+    say by which card that will be. A group caught by a failover is done again for as long as `patience_s`.
     """
 
     def __init__(  # noqa: PLR0913 - the stores it touches, each once
@@ -44,6 +46,8 @@ class Till:
         group_most: int = 256,
         region: str = "",
         patience_s: float = FAILOVER.retry_for_s,
+        judge: Judge | None = None,
+        card_within_s: float = 0.0,
     ) -> None:
         self.database = database
         self.dynamodb = dynamodb
@@ -52,11 +56,14 @@ class Till:
         self.intake = intake
         self.pace = pace
         self.region = region
+        self.judge = judge
+        self.card_within_s = card_within_s
         at_once = 1 if group_most > 1 else UNGROUPED_AT_ONCE
 
         def grouped(work: Callable[[Sequence[Ask]], Awaitable[Sequence[Answer | Exception]]]) -> Grouped[Ask, Answer]:
             return Grouped(functools.partial(together.through_failover, patience_s, work), most=group_most, at_once=at_once)
 
         self.cost: Grouped[Question, Cost] = grouped(functools.partial(together.cost_all, database))
-        self.open: Grouped[NewOrder, Opened] = grouped(functools.partial(together.open_all, database, gateway.name))
-        self.settle: Grouped[Settlement, Decided | None] = grouped(functools.partial(together.settle_all, database, region))
+        settle = functools.partial(together.settle_all, database, region, hold_s=pace.review_s)
+        self.open: Grouped[Opening, Opened] = grouped(functools.partial(together.open_all, database, gateway.name))
+        self.settle: Grouped[Settlement, Decided | None] = grouped(settle)

@@ -10,9 +10,9 @@ from typing import TypeVar
 
 import msgspec
 
-from securecart import catalog, inventory, orders, payments
+from securecart import catalog, fraud, inventory, orders, payments
 from securecart.catalog import PricedItem
-from securecart.checkout.model import Cost, Question, Rates, Settlement
+from securecart.checkout.model import REVIEW_S, Cost, Opening, Question, Rates, Settlement
 from securecart.errors import CartBought, OutOfStock, StoreAway, StoreBusy
 from securecart.events import OrderDeclined, OrderPlaced
 from securecart.inventory import Hold, Shelves, Taken
@@ -66,11 +66,13 @@ async def through_failover(
     return done
 
 
-async def open_all(database: Database, gateway: str, wishes: Sequence[NewOrder]) -> list[Opened | Exception]:
+async def open_all(database: Database, gateway: str, openings: Sequence[Opening]) -> list[Opened | Exception]:
     """Transaction 1: each order pending with all of its stock reserved, or refused and nothing of it written.
 
     An order that was there already is answered as it is; a cart that was bought under another key is `CartBought`.
     """
+    wishes = [one.order for one in openings]
+    said = {one.order.number: one.assessed for one in openings if one.assessed is not None}
     async with database.transaction() as tx:
         shelves = await inventory.lock(tx, (line.sku for wish in wishes for line in wish.lines))
         outcomes, taken = await _judge_and_open(tx, shelves, wishes)
@@ -80,21 +82,29 @@ async def open_all(database: Database, gateway: str, wishes: Sequence[NewOrder])
             await inventory.hold(tx, [Hold(ids[wish.number], taken[wish.number]) for wish in fresh])
             amounts = {ids[wish.number]: Money(wish.total_minor, wish.currency) for wish in fresh}
             await payments.expect(tx, amounts, gateway=gateway)
+            assessed = {ids[wish.number]: said[wish.number] for wish in fresh if wish.number in said}
+            if assessed:
+                await fraud.keep(tx, assessed)
     return [outcomes[wish.number] for wish in wishes]
 
 
-async def settle_all(database: Database, region: str, settlements: Sequence[Settlement]) -> list[Decided | None]:
+async def settle_all(
+    database: Database, region: str, settlements: Sequence[Settlement], *, hold_s: float = REVIEW_S
+) -> list[Decided | None]:
     """Transaction 2: make the gateway's word each order's state; None for one that was decided before."""
     first: dict[int, Settlement] = {}
     for one in settlements:
         first.setdefault(one.order_id, one)
     async with database.transaction() as tx:
-        decided = await settle_in(tx, first, region=region)
+        decided = await settle_in(tx, first, region=region, hold_s=hold_s)
     return [decided.pop(one.order_id, None) for one in settlements]
 
 
-async def settle_in(tx: Transaction, settlements: Mapping[int, Settlement], *, region: str) -> dict[int, Decided]:
-    """The same within the caller's transaction, by order; one that was decided before is left out."""
+async def settle_in(tx: Transaction, settlements: Mapping[int, Settlement], *, region: str, hold_s: float) -> dict[int, Decided]:
+    """The same within the caller's transaction, by order; one that was decided before is left out.
+
+    A bought order that is to be reviewed is held for `hold_s` from now on, whoever heard of its payment.
+    """
     # stock before orders, as when they are opened: whoever opens one has its stock when its key makes it wait for us
     free = [order_id for order_id, one in settlements.items() if not one.is_bought]
     if free:
@@ -103,6 +113,9 @@ async def settle_in(tx: Transaction, settlements: Mapping[int, Settlement], *, r
     if decided:
         await payments.record(tx, {order_id: settlements[order_id].charge for order_id in decided})
         await _move_stock(tx, decided.values())
+        bought = [one.id for one in decided.values() if one.is_bought]
+        if bought:
+            await fraud.hold(tx, bought, seconds=hold_s)
         await log.publish(tx, [_fact(one, region) for one in decided.values()])
     return decided
 

@@ -6,7 +6,7 @@ open; then its word is noted. When it gives none, the decision stays open and th
 
 from __future__ import annotations
 
-from securecart import inventory, orders, payments
+from securecart import fraud, inventory, orders, payments
 from securecart.checkout.ship import try_to_finish
 from securecart.checkout.till import Till
 from securecart.errors import BadInput, GatewayAway, NotFound, OrderStateConflict
@@ -25,24 +25,28 @@ async def cancel(till: Till, number: str, *, shopper_id: str | None, key: str) -
     With a `shopper_id` only that shopper's order is found. `OrderStateConflict` when it is not bought, was shipped, or
     was partly refunded already; `NotFound`.
     """
-    refund: OpenRefund | None = None
-    wanted: Wanted | None = None
+    owed: OpenRefund | Wanted | None = None
     async with till.database.transaction() as tx:
         order = await orders.lock(tx, number)
         if shopper_id is not None and order.shopper_id != shopper_id:
             raise NotFound(noun="order", key=number)
         if order.status != "cancelled":
-            wanted = await _release_money(tx, order)
-            await inventory.restock(tx, order.id)
-            await orders.change(tx, order.id, "cancelled", "Cancelled; the goods are back in stock.")
-            await event_log.publish(tx, [OrderCancelled(order.id, order.shopper_id)])
-            if order.status == "paid" and order.total_minor:
-                refund = await payments.open_refund(tx, order.id, key=f"cancel:{key}", amount_minor=None, reason="cancelled")
-    if wanted is not None:
-        refund = await try_to_finish(till, wanted)
-    await try_to_give_back(till, refund)
+            owed = await take_back(tx, order, key=f"cancel:{key}", note="Cancelled; the goods are back in stock.")
+            await fraud.decide_review(tx, order.id, "cancelled", said_by="the order was cancelled")
+    await try_to_settle(till, owed)
     async with till.database.fresh() as fresh:
         return await orders.find(fresh, number)
+
+
+async def take_back(tx: Transaction, order: Record, *, key: str, note: str) -> OpenRefund | Wanted | None:
+    """Cancel a bought order that the caller has locked: what is owed for it now; `OrderStateConflict` when it cannot be."""
+    wanted = await _release_money(tx, order)
+    await inventory.restock(tx, order.id)
+    await orders.change(tx, order.id, "cancelled", note)
+    await event_log.publish(tx, [OrderCancelled(order.id, order.shopper_id)])
+    if order.status == "paid" and order.total_minor:
+        return await payments.open_refund(tx, order.id, key=key, amount_minor=None, reason="cancelled")
+    return wanted
 
 
 async def refund(till: Till, number: str, *, amount_minor: int | None, reason: str, key: str) -> Order:
@@ -84,6 +88,11 @@ async def try_to_give_back(till: Till, refund: OpenRefund | None) -> None:
         await give_back(till, refund)
     except GatewayAway:
         log.warning("gateway gave no answer, the refund stays open", refund=refund.id)
+
+
+async def try_to_settle(till: Till, owed: OpenRefund | Wanted | None) -> None:
+    """Carry out what was decided about an order's money; what the gateway gives no answer to stays open."""
+    await try_to_give_back(till, await try_to_finish(till, owed) if isinstance(owed, Wanted) else owed)
 
 
 async def note_refund(tx: Transaction, order_id: int, amount_minor: int, note: str) -> None:

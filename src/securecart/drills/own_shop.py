@@ -20,6 +20,8 @@ __all__ = ["own_shop"]
 
 # A crash is over soon: nothing waits long for a gateway that is gone, and what was left pending is asked about at once.
 HASTE = {"web_processes": 2, "gateway_timeout_s": 1.5, "reservation_seconds": 3, "sweep_seconds": 0.5}
+# Hundreds of shoppers of one address look like a ring and are none: each order is judged, and none is held or refused.
+TRUSTING = {"fraud_review_from": 1.0, "fraud_decline_from": 1.0, "fraud_caution_amount": 10**9}
 
 
 @asynccontextmanager
@@ -37,7 +39,7 @@ async def own_shop(
         raise OperatorError(problem=f"A drill is for engines of its own; unset {name}, which points at another server.")
     home = Home(folder)
     home.prepare()
-    home.remember({**HASTE, **settings, "profile": profile})
+    home.remember({**HASTE, **TRUSTING, **settings, "profile": profile})
     lock = home.lock()
     if lock is None:
         raise DrillFailed(why=f"another shop runs from {folder}; give it with --home to drill that one")

@@ -11,6 +11,7 @@ from securecart.fraud.book import (
     Assessed,
     Judgement,
     Mark,
+    Outcome,
     Review,
     Risk,
     Waiting,
@@ -31,7 +32,19 @@ from securecart.fraud.identity import address_key, digest_of, email_key, network
 from securecart.fraud.judging import Judge
 from securecart.fraud.model import KINDS, WINDOWS, Amounts, Attempt, Kind, Known, Lesson, Origin, Past, Ring, Row, Seen
 from securecart.fraud.replay import Memory, replay
-from securecart.fraud.scoring import Model, ModelKind, Reason, Training, Tree, Verdict, default_model, load_model, score
+from securecart.fraud.scoring import (
+    Decision,
+    Model,
+    ModelKind,
+    Reason,
+    Training,
+    Tree,
+    Verdict,
+    default_model,
+    load_model,
+    score,
+    with_thresholds,
+)
 from securecart.fraud.splits import Spread, evaluate_splits
 from securecart.fraud.training import Example, train
 
@@ -43,6 +56,7 @@ __all__ = [
     "Amounts",
     "Assessed",
     "Attempt",
+    "Decision",
     "Example",
     "Feature",
     "Format",
@@ -56,6 +70,7 @@ __all__ = [
     "Model",
     "ModelKind",
     "Origin",
+    "Outcome",
     "Past",
     "Quality",
     "Reason",
@@ -95,4 +110,5 @@ __all__ = [
     "score",
     "train",
     "waiting",
+    "with_thresholds",
 ]

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
+from typing import Protocol
 
 import msgspec
 from prometheus_client import Counter, Histogram
@@ -24,8 +25,14 @@ from securecart.values import CURRENCIES
 
 __all__ = ["Ask", "Judge"]
 
-# what is known about these attempts, in their order, asked of the graph within so many seconds
-Ask = Callable[[Sequence[Attempt], float], Awaitable[Sequence[Known]]]
+
+class Ask(Protocol):
+    """What is known about attempts, in their order, asked of the graph within so many seconds."""
+
+    def __call__(self, attempts: Sequence[Attempt], /, *, within_s: float) -> Awaitable[Sequence[Known]]:
+        """The answer; `StoreAway` when there is none."""
+        ...
+
 
 GROUP_MOST = 64
 GROUPS_AT_ONCE = 2
@@ -83,6 +90,6 @@ class Judge:
 
     async def _ask_all(self, attempts: Sequence[Attempt]) -> Sequence[Known | Exception]:
         try:
-            return await self._ask(attempts, self._budget_s)
+            return await self._ask(attempts, within_s=self._budget_s)
         except Exception as why:  # noqa: BLE001 - told to each: a group is not asked again one by one, there is no time
             return [why] * len(attempts)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
 from securecart.errors import BadInput, DataMissing
 from securecart.fraud.features import FEATURE_NAMES, FEATURES
@@ -128,6 +128,15 @@ def score(model: Model, numbers: Sequence[float]) -> Verdict:
     if probability >= model.review:
         decision = "decline" if probability >= model.decline else "review"
     return Verdict(probability, decision, _reasons(model, chosen, parts))
+
+
+def with_thresholds(model: Model, *, review: float, decline: float) -> Model:
+    """The same model with other thresholds, as far as they are given (0: as they are); `BadInput` when they contradict."""
+    try:
+        return structs.replace(model, review=review or model.review, decline=decline or model.decline)
+    except ValueError as error:
+        problem = f"Reviewing from {review or model.review:g} and declining from {decline or model.decline:g}: {error}."
+        raise BadInput(field="fraud_review_from", problem=problem) from error
 
 
 def contributions(model: Model, chosen: Sequence[float]) -> list[float]:

@@ -13,6 +13,7 @@ from securecart.orders.model import (
     BoughtCart,
     Decided,
     Decision,
+    Named,
     NewOrder,
     Opened,
     Order,
@@ -92,6 +93,15 @@ async def lock(tx: Transaction, number: str) -> Record:
     if record is None:
         raise NotFound(noun="order", key=number)
     return record
+
+
+async def named(read: Read, numbers: Sequence[str]) -> list[Named]:
+    """The orders with these numbers; `NotFound` names the first that is none."""
+    found = await rows(read, SQL["name_orders"], Named, list(dict.fromkeys(numbers)))
+    missing = set(numbers) - {one.number for one in found}
+    if missing:
+        raise NotFound(noun="order", key=min(missing, key=list(numbers).index))
+    return found
 
 
 async def change(tx: Transaction, order_id: int, status: Status, note: str, *, shipped: bool = False) -> None:

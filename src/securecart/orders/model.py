@@ -102,6 +102,14 @@ class Decided(Struct, frozen=True):
         return self.status in BOUGHT
 
 
+class Named(Struct, frozen=True):
+    """An order by its id and its number, and whose it is."""
+
+    id: int
+    number: str
+    shopper_id: str
+
+
 class Record(Struct, frozen=True):
     """The part of an order that a verb needs to decide what may be done with it."""
 

@@ -80,6 +80,10 @@ FROM orders
 WHERE number = $1
 FOR UPDATE;
 
+-- name: name_orders
+-- The orders with the numbers $1.
+SELECT id, number, shopper_id FROM orders WHERE number = ANY ($1::text[]) ORDER BY id;
+
 -- name: change_order
 -- Order $1 has status $2 now, with note $3; its goods have left the house when $4.
 WITH changed AS (

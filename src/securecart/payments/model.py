@@ -10,7 +10,8 @@ from msgspec import Struct
 TOKEN = re.compile(r"[A-Za-z0-9_-]{1,255}")
 
 Said = Literal["captured", "authorised", "declined", "closed", "waiting"]
-Decision = Literal["capture", "void"]
+# "take" is a capture without the goods leaving the house
+Decision = Literal["capture", "take", "void"]
 Kind = Literal["charged", "ended", "refunded"]
 
 

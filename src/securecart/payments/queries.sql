@@ -19,8 +19,8 @@ WHERE payment.order_id = word.order_id;
 UPDATE payment SET gateway_id = $2, action = $3 WHERE order_id = $1 AND status = 'pending';
 
 -- name: want
--- Decide that order $1's promised money is taken ('capture') or given up ('void'), $2. No row when it is not promised, or
--- when the opposite was decided before.
+-- Decide that order $1's promised money is taken ('capture' as the goods leave, 'take' while they stay) or given up ('void'), $2.
+-- No row when it is not promised, or when something else was decided before.
 UPDATE payment
 SET wanted = $2, wanted_at = coalesce(wanted_at, now())
 FROM orders

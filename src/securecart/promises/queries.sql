@@ -40,8 +40,9 @@ HAVING count(*) > 1
 LIMIT 10000;
 
 -- name: incomplete
--- Orders whose parts do not belong together: lines and total, stock taken SKU by SKU and held while the payment is not known, payment, refunds. `which` is a
--- number made of SKUs and quantities: equal for the same goods, and all but never for others. Of the orders $1 only, or all (NULL).
+-- Orders whose parts do not belong together: lines and total, stock taken SKU by SKU and held while the payment is not known,
+-- payment, refunds, a review of an order that has shipped or ended. `which` is a number made of SKUs and quantities: equal for the
+-- same goods, and all but never for others. Of the orders $1 only, or all (NULL).
 WITH bought AS (
     SELECT order_id, sum(total_minor) AS goods_minor, sum(quantity) AS units, sum(quantity * (hashtext(sku)::bigint + 8589934592)) AS which
     FROM order_line
@@ -72,7 +73,9 @@ WITH bought AS (
             WHEN payment.status NOT IN ('captured', 'authorised') AND orders.status = 'authorised'
             THEN format('its payment is %s', payment.status) END,
         CASE WHEN coalesce(given_back.minor, 0) <> orders.refunded_minor
-            THEN format('%s was given back and %s noted', coalesce(given_back.minor, 0), orders.refunded_minor) END
+            THEN format('%s was given back and %s noted', coalesce(given_back.minor, 0), orders.refunded_minor) END,
+        CASE WHEN review.order_id IS NOT NULL AND (orders.shipped_at IS NOT NULL OR orders.status IN ('pending', 'declined', 'cancelled'))
+            THEN 'it waits to be reviewed' END
     ) AS wrong
     FROM orders
     LEFT JOIN bought ON bought.order_id = orders.id
@@ -80,6 +83,7 @@ WITH bought AS (
     LEFT JOIN hold ON hold.order_id = orders.id
     LEFT JOIN payment ON payment.order_id = orders.id
     LEFT JOIN given_back ON given_back.payment_id = payment.id
+    LEFT JOIN review ON review.order_id = orders.id AND review.outcome IS NULL
     WHERE $1::bigint[] IS NULL OR orders.id = ANY ($1)
 )
 SELECT 'incomplete' AS promise, number AS key, format('Order %s (%s): %s.', number, status, wrong) AS what

@@ -15,6 +15,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from securecart import fraud
 from securecart.app import Shop
 from securecart.engines import Home
 from securecart.errors import SecureCartError
@@ -27,12 +28,13 @@ __all__ = ["routes"]
 
 
 class Readiness(Struct, frozen=True):
-    """What each store answered; a shop without its cache is slower, one without carts shows its goods: both are ready."""
+    """What each store answered; a shop is ready without carts (it shows its goods), cache (slower) and graph (more cautious)."""
 
     ready: bool
     database: bool
     carts: bool
     cache: bool
+    graph: bool
 
 
 @get("/healthz", include_in_schema=False, sync_to_thread=False)
@@ -47,16 +49,18 @@ async def readyz(shop: Shop) -> Response[Readiness]:
 
     Without carts nobody can buy, but a load balancer that took the shop away for that would take the rest along.
     """
-    database, tables, memory = await asyncio.gather(_database(shop), _carts(shop), shop.cache.answers())
-    state = Readiness(ready=database, database=database, carts=tables, cache=memory)
+    database, tables, memory, links = await asyncio.gather(
+        _database(shop), _carts(shop), shop.cache.answers(), shop.graph.answers()
+    )
+    state = Readiness(ready=database, database=database, carts=tables, cache=memory, graph=links)
     return Response(state, status_code=200 if state.ready else 503)
 
 
 @get("/metrics", include_in_schema=False)
 async def metrics(shop: Shop) -> Response[bytes]:
     """Counters of all web processes and the worker of this machine, and how far the readers are, as Prometheus reads them."""
-    counted, proofs, seen = await asyncio.gather(
-        asyncio.to_thread(_counted), asyncio.to_thread(_proofs, shop.settings.home_path), shop.lookout.look()
+    counted, proofs, seen, held = await asyncio.gather(
+        asyncio.to_thread(_counted), asyncio.to_thread(_proofs, shop.settings.home_path), shop.lookout.look(), _held(shop)
     )
     lag = CollectorRegistry()
     lag.register(_Lag(seen or {}))
@@ -64,6 +68,7 @@ async def metrics(shop: Shop) -> Response[bytes]:
     lag.register(_Nodes(nodes))
     lag.register(_Region(shop.settings.region, _lag_of_region(nodes, shop.settings.region_postgres_url)))
     lag.register(_Proofs(*proofs))
+    lag.register(_Held(held))
     return Response(counted + generate_latest(lag), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -150,6 +155,20 @@ class _Proofs(Collector):
         yield from (proved, failed)
 
 
+class _Held(Collector):
+    """How many orders wait for a person, by the orders database; nothing while it is away."""
+
+    def __init__(self, held: int | None) -> None:
+        self._held = held
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """One figure for the whole shop."""
+        waiting = GaugeMetricFamily("securecart_reviews_waiting", "Orders that wait for a person before they go on.")
+        if self._held is not None:
+            waiting.add_metric([], self._held)
+        yield waiting
+
+
 def _proofs(home: Path) -> tuple[Certificate | None, Certificate | None]:
     return certificates.newest(Home(home)), certificates.newest(Home(home), good=True)
 
@@ -161,6 +180,14 @@ def _lag_of_region(nodes: Sequence[NodeState], url: str) -> float | None:
     if any(node.role == "writer" for node in here):
         return None
     return min((node.lag_seconds for node in here if node.lag_seconds is not None), default=None)
+
+
+async def _held(shop: Shop) -> int | None:
+    try:
+        async with shop.database.read() as read:
+            return await fraud.count_waiting(read)
+    except SecureCartError:
+        return None
 
 
 async def _database(shop: Shop) -> bool:
