@@ -12,7 +12,7 @@ import msgspec
 from bench.goods import Goods
 from bench.harness import Options, RunningShop
 from bench.load import Caller, Plan, Unexpected, request
-from bench.placing import ADDRESS, placed, wish
+from bench.placing import ADDRESS, placed, who, wish
 
 __all__ = ["LINES", "STEPS", "draw", "journey", "journey_plan"]
 
@@ -61,8 +61,8 @@ async def _buy(caller: Caller, bought: dict[Goods, int]) -> tuple[str, str, int]
     quote = await caller.ask("quote", request("POST", "/api/checkout/quote", host=host, headers=bearer, body=where))
     _expect("quote", quote, lines, "total", total)
 
-    once = {**bearer, "Idempotency-Key": secrets.token_hex(16)}
-    message = request("POST", "/api/checkout", host=host, headers=once, body=wish(total))
+    once = {**bearer, "Idempotency-Key": secrets.token_hex(16), "X-Device-Id": who(session["token"])}
+    message = request("POST", "/api/checkout", host=host, headers=once, body=wish(total, session["token"]))
     order = await caller.ask("pay", message, status=201)
     _expect("order", order, lines, "total", total)
     return session["shopper_id"], placed(order, total).number, total

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,7 +14,7 @@ from bench.harness import Options, RunningShop
 from bench.load import Caller, Plan, Unexpected
 from bench.prepared import Filled
 
-__all__ = ["ADDRESS", "Placed", "buy", "order_request", "place_plan", "placed", "wish"]
+__all__ = ["ADDRESS", "Placed", "buy", "order_request", "place_plan", "placed", "who", "wish"]
 
 ADDRESS = {"name": "Ada Shopper", "line1": "1 Main Street", "city": "Springfield", "postcode": "12345", "country": "US"}
 
@@ -68,22 +69,29 @@ def order_request(host: str, headers: Mapping[str, str]) -> Callable[[str, str, 
     same = "\r\n".join([*lines, *(f"{name}: {value}" for name, value in headers.items())])
 
     def message(token: str, key: str, total_minor: int) -> bytes:
-        body = msgspec.json.encode(wish(total_minor))
-        rest = f"Authorization: Bearer {token}\r\nIdempotency-Key: {key}\r\nContent-Length: {len(body)}"
+        body = msgspec.json.encode(wish(total_minor, token))
+        secret = f"Authorization: Bearer {token}\r\nX-Device-Id: {who(token)}"
+        rest = f"{secret}\r\nIdempotency-Key: {key}\r\nContent-Length: {len(body)}"
         return f"{same}\r\n{rest}\r\n\r\n".encode() + body
 
     return message
 
 
-def wish(total_minor: int) -> dict[str, Any]:
-    """What the shopper sends: picked up in the store, paid by a card that always works."""
+def wish(total_minor: int, token: str) -> dict[str, Any]:
+    """What the shopper with this session's token sends: picked up in the store, paid by a card of their own that always works."""
+    shopper = who(token)
     return {
-        "email": "ada@example.com",
-        "shipping_address": ADDRESS,
+        "email": f"{shopper}@example.com",
+        "shipping_address": {**ADDRESS, "line1": f"{int(shopper[:5], 16)} Main Street"},
         "shipping_method": "pickup",
-        "payment_token": "tok_visa",
+        "payment_token": f"tok_card_{shopper}",
         "expected_total_minor": total_minor,
     }
+
+
+def who(token: str) -> str:
+    """A name for the shopper with this session's token, by which device, mailbox, door and card are theirs alone."""
+    return hashlib.sha256(token.encode()).hexdigest()[:24]
 
 
 def placed(body: bytes, total_minor: int) -> Placed:

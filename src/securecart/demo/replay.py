@@ -278,7 +278,7 @@ def _wish(household: int, total: int) -> Wish:
     address = Address(
         f"Household {household}", f"{household} Market Street", "Springfield", f"{household:05d}", "US", region="OH"
     )
-    return Wish(email_of(household), address, "pickup", "tok_visa", CURRENCY, total)
+    return Wish(email_of(household), address, "pickup", f"tok_card_household-{household}", CURRENCY, total)
 
 
 async def _bought(fresh: Fresh, keys: list[str], baskets: list[Basket]) -> frozenset[str]:
