@@ -36,7 +36,11 @@ COMMANDS = {
     "backup": ("backup", "app", "See what is in the archive, whether it is sound, what is due next; encrypt it."),
     "recover": ("recover", "app", "See what changed since a moment, bring back what was lost, go back altogether."),
     "tables": ("tables", "app", "See how carts and sessions are carried between two regions, compare both."),
-    "fraud": ("fraud", "app", "Learn from past orders what fraud looks like, measure how good that is."),
+    "fraud": (
+        "fraud",
+        "app",
+        "See which orders wait and why, say what was fraud; learn from past orders, measure how good that is.",
+    ),
     "accounts": ("accounts", "app", "Look at accounts, make one staff."),
     "settings": ("engines", "show_settings", "List every setting with its value and what it is for."),
 }

@@ -1,4 +1,7 @@
-"""`securecart fraud`: learn from past orders whose outcome is known, and measure how well that tells fraud from the rest."""
+"""`securecart fraud`: learn from past orders whose outcome is known, and measure how well that tells fraud from the rest.
+
+What the shop's staff does with live orders is in `fraud_orders.py`.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import typer
 from rich.table import Table
 
 from securecart import fraud
+from securecart.cli import fraud_orders
 from securecart.cli.engines import JsonOption
 from securecart.cli.screen import out, say
 from securecart.errors import DataMissing
@@ -18,10 +22,12 @@ from securecart.fraud import Example, Format, ModelKind, Report
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="Learn from past orders whose outcome is known, and measure how good that is.",
+    help="See what waits and why, say what was fraud; learn from past orders, and measure how good that is.",
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
+for _command in (fraud_orders.review, fraud_orders.explain, fraud_orders.mark):
+    app.command()(_command)
 
 FormatOption = Annotated[Format, typer.Option("--format", help="What the columns are called; see docs/fraud.md.")]
 TrainOption = Annotated[Path, typer.Option("--train", metavar="FILE", help="CSV to learn from, packed with gzip or not.")]

@@ -1,4 +1,4 @@
-"""The doors: a JSON API under /api and a storefront of server-rendered pages, in one ASGI application."""
+"""The doors: a JSON API under /api, a storefront of server-rendered pages, a console for staff, in one ASGI application."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from litestar.types import ASGIApp
 from securecart import __version__
 from securecart.app import Shop, open_shop
 from securecart.settings import Settings
-from securecart.web import api, positions, storefront
+from securecart.web import api, console, positions, storefront
 from securecart.web.again import Again
 from securecart.web.problems import HANDLERS
-from securecart.web.shoppers import provide_session, provide_shopper
+from securecart.web.shoppers import provide_operator, provide_session, provide_shopper
 from securecart.web.traffic import Traffic
 
 __all__ = ["create_app"]
@@ -37,12 +37,13 @@ def create_app(settings: Settings) -> ASGIApp:
             yield
 
     application = Litestar(
-        route_handlers=[*api.routes, *storefront.routes],
+        route_handlers=[*api.routes, *storefront.routes, *console.routes],
         lifespan=[shop_is_open],
         dependencies={
             "shop": Provide(provide_shop, sync_to_thread=False),
             "session": Provide(provide_session),
             "shopper": Provide(provide_shopper),
+            "operator": Provide(provide_operator),
         },
         exception_handlers=HANDLERS,
         plugins=storefront.plugins,

@@ -33,6 +33,7 @@ __all__ = [
     "find_session",
     "let_go_of_bought",
     "must_know",
+    "provide_operator",
     "provide_session",
     "provide_shopper",
     "same_origin",
@@ -105,6 +106,15 @@ async def provide_shopper(request: AnyRequest, session: NamedDependency[Session 
         must_know(request)
         raise Unauthorized(problem="Send a bearer token: POST /api/sessions gives a guest's, POST /api/login an account's.")
     return session
+
+
+async def provide_operator(shopper: NamedDependency[Session]) -> Session:
+    """The session of one of the shop's staff; `Unauthorized` for a guest, `Forbidden` for anybody else."""
+    if shopper.account_id is None:
+        raise Unauthorized(problem="Log in with an account of the shop's staff.")
+    if not shopper.staff:
+        raise Forbidden(problem=f"This is for the shop's staff, and {shopper.email} is not among them.")
+    return shopper
 
 
 def same_origin(request: AnyRequest) -> None:

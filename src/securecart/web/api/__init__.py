@@ -1,6 +1,6 @@
 """The JSON API under /api: each file decodes, calls one verb, encodes."""
 
-from securecart.web.api import accounts, cart, catalog, checkout, docs, health, orders, stock, webhooks
+from securecart.web.api import accounts, cart, catalog, checkout, docs, fraud, health, orders, stock, webhooks
 
 __all__ = ["routes"]
 
@@ -13,5 +13,6 @@ routes = [
     *cart.routes,
     *checkout.routes,
     *orders.routes,
+    *fraud.routes,
     *webhooks.routes,
 ]

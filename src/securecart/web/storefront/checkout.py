@@ -18,10 +18,10 @@ from securecart.sessions import Session
 from securecart.settings import Settings
 from securecart.telemetry import log
 from securecart.web import positions
+from securecart.web.countries import COUNTRIES
 from securecart.web.limits import limit
 from securecart.web.storefront import forms
 from securecart.web.storefront.cart import priced_lines
-from securecart.web.storefront.countries import COUNTRIES
 from securecart.web.storefront.forms import Form
 from securecart.web.storefront.pages import AnyRequest, Visit, page, see_other, visit_with_cart
 

@@ -7,7 +7,8 @@ from litestar.datastructures import State
 from litestar.params import FromPath
 
 from securecart.errors import NotFound
-from securecart.web.storefront import assets, pictures
+from securecart.web import assets
+from securecart.web.storefront import pictures
 
 __all__ = ["routes"]
 
@@ -18,7 +19,7 @@ SLUG_LENGTH_MAX = 300
 
 @get("/static/{name:path}", sync_to_thread=False)
 def static(request: Request[None, None, State], name: FromPath[str]) -> Response[bytes]:
-    """A file of the storefront; kept for a year under the address that names its digest."""
+    """A file that pages link to; kept for a year under the address that names its digest."""
     asset = assets.find(name.lstrip("/"))
     if asset is None:
         raise NotFound(noun="file", key=name)

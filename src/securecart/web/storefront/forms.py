@@ -7,7 +7,7 @@ from typing import Any
 
 from securecart.errors import BadInput
 from securecart.values import Address
-from securecart.web.storefront.countries import COUNTRIES
+from securecart.web.countries import COUNTRIES
 from securecart.web.storefront.pages import AnyRequest
 
 __all__ = ["Form", "address_in", "check_address", "check_email", "fill", "local_path", "read"]

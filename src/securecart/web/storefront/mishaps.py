@@ -8,14 +8,13 @@ from typing import Any
 from litestar import Response
 from litestar.config.app import AppConfig
 from litestar.enums import MediaType
-from litestar.exceptions import HTTPException
 from litestar.plugins import InitPlugin
 
 from securecart.app import Shop
 from securecart.errors import SecureCartError, StoreAway
 from securecart.patience import DYNAMODB
-from securecart.telemetry import log
 from securecart.web import again
+from securecart.web.mishaps import mishap_of
 from securecart.web.storefront.pages import AnyRequest, render
 
 __all__ = ["Mishaps"]
@@ -51,9 +50,9 @@ class Mishaps(InitPlugin):
 
 def _for_people_or(for_programs: Any) -> Any:
     def handle(request: AnyRequest, error: Exception) -> Response[Any]:
-        if isinstance(error, StoreAway):
-            again.note(request.scope, error)
         if request.url.path.startswith(FOR_PROGRAMS):
+            if isinstance(error, StoreAway):
+                again.note(request.scope, error)
             answer: Response[Any] = for_programs(request, error)
             return answer
         return error_page(request, error)
@@ -63,33 +62,19 @@ def _for_people_or(for_programs: Any) -> Any:
 
 def error_page(request: AnyRequest, error: Exception) -> Response[str]:
     """The page for an error; it needs no store, so it can be shown when all of them are away."""
-    status = _status_of(error)
+    mishap = mishap_of(request, error)
+    status, headers = mishap.status, mishap.headers
     heading, text = TOLD.get(status, TOLD[500 if status >= HTTPStatus.INTERNAL_SERVER_ERROR else 400])
     if isinstance(error, StoreAway) and error.facts.get("store") == DYNAMODB.name:
         heading, text = CARTS_AWAY
     if status == HTTPStatus.UNPROCESSABLE_ENTITY and isinstance(error, SecureCartError):
         text = error.message
-    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
-        log.error("a page failed", method=request.method, path=request.url.path, exc_info=error)
-    headers = {"cache-control": "no-store"}
-    if isinstance(error, SecureCartError) and "retry_after" in error.facts:
-        headers["retry-after"] = str(error.facts["retry_after"])
-    elif isinstance(error, StoreAway):
-        headers["retry-after"] = "2"
     facts = {"status": status, "heading": heading, "text": text, **_frame(request)}
     if request.headers.get("hx-request") == "true" and status == HTTPStatus.SERVICE_UNAVAILABLE:
         # what is on the page stays there, and the corner of it says why nothing happened
         headers |= {"hx-retarget": "#toast", "hx-reswap": "innerHTML", "hx-reselect": ".away"}
         return Response(render("parts/away.html", facts), status_code=status, headers=headers, media_type=MediaType.HTML)
     return Response(render("error.html", facts), status_code=status, headers=headers, media_type=MediaType.HTML)
-
-
-def _status_of(error: Exception) -> int:
-    if isinstance(error, SecureCartError):
-        return error.status
-    if isinstance(error, HTTPException):
-        return error.status_code
-    return 500
 
 
 def _frame(request: AnyRequest) -> dict[str, Any]:

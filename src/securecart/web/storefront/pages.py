@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
-from urllib.parse import quote as quote_url
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from litestar import Request, Response
 from litestar.enums import MediaType
 
@@ -16,48 +13,16 @@ from securecart.app import Shop
 from securecart.carts import Cart
 from securecart.errors import StoreAway
 from securecart.sessions import Session
+from securecart.web.rendering import templates_of
 from securecart.web.shoppers import cart_of, cookie_of, must_know
-from securecart.web.storefront.assets import address_of
-from securecart.web.storefront.countries import COUNTRIES
 
 __all__ = ["AnyRequest", "Visit", "answer", "by_htmx", "frame", "page", "render", "see_other", "visit", "visit_with_cart"]
 
 AnyRequest = Request[Any, Any, Any]
 
 
-def _picture(thing: Any) -> str:
-    """The address of a product's or category's picture: its own, else the drawn one."""
-    if own := getattr(thing, "image_url", ""):
-        return str(own)
-    trail = getattr(thing, "breadcrumb", None)
-    category = getattr(thing, "category", "") or (trail[-1].slug if trail else thing.slug)
-    return f"/picture/{quote_url(category, safe='')}/{quote_url(thing.slug, safe='')}.svg"
-
-
-def _environment() -> Environment:
-    made = Environment(
-        loader=PackageLoader(__package__),
-        autoescape=select_autoescape(default=True, default_for_string=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.globals["asset"] = address_of
-    made.filters["picture"] = _picture
-    made.filters["country"] = lambda code: COUNTRIES.get(code, code)
-    made.filters["words"] = lambda code: code.replace("_", " ").capitalize()
-    made.filters["card_brand"] = lambda brand: brand.capitalize() if brand.islower() else brand
-    made.filters["day"] = lambda at: f"{at:%B} {at.day}, {at.year}"
-    made.filters["moment"] = _moment
-    return made
-
-
-def _moment(at: datetime) -> str:
-    return f"{at:%B} {at.day}, {at.year} at {at:%H:%M} UTC"
-
-
 AISLES = 10
-TEMPLATES = _environment()
+TEMPLATES = templates_of(__package__)
 
 
 class Visit:

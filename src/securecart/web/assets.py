@@ -1,4 +1,4 @@
-"""The files that pages link to: style sheet, script, icons and htmx, each under an address that names its content.
+"""The files that pages link to: style sheets, scripts, icons and what npm brought, each under an address that names its content.
 
 A changed file gets a new address (`?v=` and a digest), so browsers may keep what they have for a year.
 """
@@ -17,6 +17,8 @@ from securecart.errors import DownloadFailed
 
 __all__ = ["Asset", "address_of", "find"]
 
+# The rooms of pages; each has its files in a folder `static`, and no two have one of the same name.
+ROOMS = ("storefront", "console")
 # What npm brought: the address below /static, the package, the file in it.
 VENDOR = {
     "vendor/htmx.min.js": ("htmx.org", "dist/htmx.min.js"),
@@ -52,7 +54,8 @@ def address_of(name: str) -> str:
 
 @cache
 def _own() -> dict[str, bytes]:
-    return {entry.name: entry.read_bytes() for entry in files(__package__).joinpath("static").iterdir() if entry.is_file()}
+    folders = [files(__package__).joinpath(room, "static") for room in ROOMS]
+    return {entry.name: entry.read_bytes() for folder in folders for entry in folder.iterdir() if entry.is_file()}
 
 
 def _vendored(name: str) -> bytes | None:
