@@ -6,7 +6,7 @@ import pytest
 
 from securecart.graph.shapes import Problem
 from securecart.graph.statement import made_ready, with_parameters
-from securecart.stores.graph import statements_in
+from securecart.stores.graph import Statement, chained, statements_in
 from securecart.stores.graph.tokens import columns_of, tokens_of, writes
 
 TEXT = """// Statements of a test.
@@ -69,16 +69,15 @@ def test_what_writes_is_told_from_what_reads(statement: str, *, changes: bool) -
 def test_the_hint_is_read_and_paths_take_no_relationship_twice() -> None:
     ready = made_ready("USING QUERY:TIMEOUTMILLISECONDS 20 MATCH (a)-[r:PLACED*1..3]-(b) RETURN count(*)")
     assert ready.timeout_ms == 20
-    assert ready.text == "MATCH (a)-[r:PLACED* TRAIL 1..3]-(b) RETURN count(*)"
+    assert [piece.text for piece in ready.pieces] == ["MATCH (a)-[r:PLACED* TRAIL 1..3]-(b) RETURN count(*)"]
     assert ready.columns == ("count(*)",)
 
 
 def test_an_empty_list_stands_in_the_text() -> None:
     ready = made_ready("MATCH (a) WHERE a.id IN $ids AND a.at > $at RETURN a")
-    assert with_parameters(ready, {"ids": [], "at": 1, "unused": 2}) == (
-        "MATCH (a) WHERE a.id IN [] AND a.at > $at RETURN a",
-        {"at": 1},
-    )
+    assert with_parameters(ready, {"ids": [], "at": 1, "unused": 2}) == [
+        ("MATCH (a) WHERE a.id IN [] AND a.at > $at RETURN a", {"at": 1})
+    ]
 
 
 def test_a_missing_parameter_and_a_refused_statement_are_told_in_neptunes_words() -> None:
@@ -88,3 +87,12 @@ def test_a_missing_parameter_and_a_refused_statement_are_told_in_neptunes_words(
     with pytest.raises(Problem, match="line 1: power:") as refused:
         made_ready("RETURN 2 ^ 3 AS eight")
     assert refused.value.code == "MalformedQueryException"
+
+
+def test_pieces_that_were_chained_run_apart_and_nothing_else_does() -> None:
+    one, two = Statement("UNWIND $a AS x CREATE (:Card {id: x})"), Statement("UNWIND $b AS x CREATE (:Device {id: x})")
+    ready = made_ready(chained([one, two, one]))
+    assert [(piece.text, set(piece.parameters)) for piece in ready.pieces] == [(one, {"a"}), (two, {"b"}), (one, {"a"})]
+    assert ready.parameters == {"a", "b"}
+    for whole in (f"{chained([one, two])} RETURN count(*)", f"{chained([one, two])} SET x.at = done", one):
+        assert [piece.text for piece in made_ready(whole).pieces] == [whole]

@@ -6,6 +6,7 @@ The same features are worked out from files of the past (`replay`), to learn fro
 is (`evaluate`). Only learning needs scikit-learn. See docs/fraud.md.
 """
 
+from securecart.fraud.asking import ask_past
 from securecart.fraud.attempts import attempt_of, microseconds
 from securecart.fraud.book import (
     Assessed,
@@ -32,6 +33,7 @@ from securecart.fraud.identity import address_key, digest_of, email_key, network
 from securecart.fraud.judging import Judge
 from securecart.fraud.model import KINDS, WINDOWS, Amounts, Attempt, Kind, Known, Lesson, Origin, Past, Ring, Row, Seen
 from securecart.fraud.replay import Memory, replay
+from securecart.fraud.rings import NodeKind, RingLink, RingNode, RingView, neighbours_of, ring_around, rings
 from securecart.fraud.scoring import (
     Decision,
     Model,
@@ -46,6 +48,7 @@ from securecart.fraud.scoring import (
     with_thresholds,
 )
 from securecart.fraud.splits import Spread, evaluate_splits
+from securecart.fraud.teaching import NewAccount, Taught, forget_all, orders_after, taught, teach
 from securecart.fraud.training import Example, train
 
 __all__ = [
@@ -69,6 +72,8 @@ __all__ = [
     "Memory",
     "Model",
     "ModelKind",
+    "NewAccount",
+    "NodeKind",
     "Origin",
     "Outcome",
     "Past",
@@ -77,15 +82,20 @@ __all__ = [
     "Report",
     "Review",
     "Ring",
+    "RingLink",
+    "RingNode",
+    "RingView",
     "Risk",
     "Row",
     "Seen",
     "Spread",
+    "Taught",
     "Training",
     "Tree",
     "Verdict",
     "Waiting",
     "address_key",
+    "ask_past",
     "attempt_of",
     "cases",
     "count_waiting",
@@ -96,6 +106,7 @@ __all__ = [
     "evaluate",
     "evaluate_splits",
     "features",
+    "forget_all",
     "hold",
     "is_held",
     "keep",
@@ -103,11 +114,17 @@ __all__ = [
     "load_model",
     "mark",
     "microseconds",
+    "neighbours_of",
     "network_key",
+    "orders_after",
     "read_rows",
     "replay",
+    "ring_around",
+    "rings",
     "risk_of",
     "score",
+    "taught",
+    "teach",
     "train",
     "waiting",
     "with_thresholds",

@@ -106,19 +106,19 @@ class Door:
         if not isinstance(query, str) or not query.strip():
             raise Problem("MissingParameterException", "There is no query.")
         ready = made_ready(query)
-        text, parameters = with_parameters(ready, _parameters(asked.get("parameters")))
+        pieces = with_parameters(ready, _parameters(asked.get("parameters")))
         if self._inside >= self._concurrency + IN_LINE_MAX:
             raise Problem("TooManyRequestsException", f"{self._inside} statements are at work or in line; try again later.")
         self._inside += 1
         try:
-            columns, rows = await self._run(ready, text, parameters, time.monotonic() + self._seconds_for(ready, asked))
+            columns, rows = await self._run(ready, pieces, time.monotonic() + self._seconds_for(ready, asked))
         finally:
             self._inside -= 1
         names = ready.columns if len(ready.columns) == len(columns) else columns
         results = [dict(zip(names, map(value_of, row), strict=True)) for row in rows]
         return web.Response(body=msgspec.json.encode({"results": results}), content_type="application/json")
 
-    async def _run(self, ready: Ready, text: str, parameters: dict[str, Any], until: float) -> tuple[list[str], list[Any]]:
+    async def _run(self, ready: Ready, pieces: list[tuple[str, dict[str, Any]]], until: float) -> tuple[list[str], list[Any]]:
         try:
             async with asyncio.timeout(until - time.monotonic()):
                 if ready.writes:
@@ -135,7 +135,7 @@ class Door:
             if self._closing:
                 raise Problem("InternalFailureException", "The graph is being closed; nothing was changed.")
             left_ms = max(1, int((until - time.monotonic()) * 1_000))
-            run = functools.partial(self._file.run, text, parameters, left_ms)
+            run = functools.partial(self._file.change if ready.writes else self._file.run, pieces, left_ms)
             return await asyncio.get_running_loop().run_in_executor(self._threads, run)
         except (RuntimeError, ValueError, TypeError, OverflowError) as error:
             raise problem_of(error) from error

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import ladybug
 
+from securecart.graph.statement import with_literals
 from securecart.telemetry import log
 
 __all__ = ["VERSION", "File"]
@@ -20,6 +22,14 @@ NAME = "graph.lbug"
 # Address space that is set aside, not memory; LadybugDB takes 8 TB otherwise, which not every system gives.
 ADDRESSES = 64 * 2**30
 MB = 2**20
+# The part of its memory that changes may take before they are brought into the file.
+GROWN_SHARE = 0.3
+CHECKPOINT_MS = 60_000
+PLANS_MAX = 64
+# Nobody is answered for about a second while the log is brought into the file, whatever is in it. Ten thousand orders or so.
+LOG_MB_MAX = 64
+Pieces = Sequence[tuple[str, Mapping[str, Any]]]
+Found = tuple[list[str], list[Any]]
 VERSION: str = ladybug.Database.get_version()
 
 
@@ -28,37 +38,98 @@ class File:
 
     def __init__(self, folder: Path, *, connections: int, memory_mb: int) -> None:
         self._database = _opened(folder / NAME, memory_mb)
-        self._all = [ladybug.Connection(self._database, num_threads=1) for _ in range(connections)]
+        self._may_grow = memory_mb * MB * GROWN_SHARE
+        self._grown = 0.0
+        self._all = [_Connection(self._database) for _ in range(connections)]
         self._free = deque(self._all)
+        self._writer = _Connection(self._database)
         for statement in _schema():
             self._all[0].execute(statement)
 
-    def run(self, statement: str, parameters: Mapping[str, Any], timeout_ms: int) -> tuple[list[str], list[Any]]:
-        """The columns and rows of one statement, which is undone when it fails or takes too long; LadybugDB's own errors."""
+    def run(self, pieces: Pieces, timeout_ms: int) -> Found:
+        """The columns and rows of a statement that reads, which is ended when it takes too long; LadybugDB's own errors."""
         connection = self._free.popleft()
         try:
-            connection.set_query_timeout(timeout_ms)
-            found = connection.execute(statement, dict(parameters))
-            result = found[-1] if isinstance(found, list) else found
-            try:
-                return result.get_column_names(), result.get_all()
-            finally:
-                result.close()
+            return connection.run(*pieces[0], timeout_ms)
         finally:
             self._free.append(connection)
 
+    def change(self, pieces: Pieces, timeout_ms: int) -> Found:
+        """The same for one that changes something, undone when it fails; one at a time.
+
+        LadybugDB keeps what was changed in memory until it brings its log into the file, and only looks at how long the log
+        is. Many small changes fill the memory long before, and then nothing can be read any more: so this looks at the memory.
+        """
+        before = self._used()
+        try:
+            return _together(self._writer, pieces, timeout_ms)
+        finally:
+            self._grown += max(0, self._used() - before)
+            if self._grown > self._may_grow:
+                with contextlib.suppress(RuntimeError):  # somebody reads for longer than it waits: after the next change
+                    self._writer.run("CHECKPOINT", {}, CHECKPOINT_MS)
+                    self._grown = 0.0
+
+    def _used(self) -> int:
+        return int(self._writer.run("CALL bm_info() RETURN *", {}, CHECKPOINT_MS)[1][0][1])
+
     def interrupt(self) -> None:
         """End what runs."""
-        for connection in self._all:
+        for connection in (*self._all, self._writer):
             connection.interrupt()
 
     def close(self) -> None:
         """Bring the log into the file and close it; nothing may run any more."""
         with contextlib.suppress(RuntimeError):  # the log is as good
             self._all[0].execute("CHECKPOINT")
-        for connection in self._all:
+        for connection in (*self._all, self._writer):
             connection.close()
         self._database.close()
+
+
+class _Connection(ladybug.Connection):
+    """One that plans only so many statements and takes the parameters of others into their text.
+
+    LadybugDB keeps each plan with parameters that it made, and a quarter of a megabyte for each part of it, until it is closed.
+    """
+
+    def __init__(self, database: ladybug.Database) -> None:
+        super().__init__(database, num_threads=1)
+        self._planned: set[str] = set()
+
+    def run(self, text: str, parameters: Mapping[str, Any], timeout_ms: int) -> Found:
+        """The columns and rows of one statement."""
+        self.set_query_timeout(timeout_ms)
+        if parameters and len(self._planned) >= PLANS_MAX and text not in self._planned:
+            text, parameters = with_literals(text, parameters), {}
+        elif parameters:
+            self._planned.add(text)
+        found = self.execute(text, dict(parameters))
+        result = found[-1] if isinstance(found, list) else found
+        try:
+            return result.get_column_names(), result.get_all()
+        finally:
+            result.close()
+
+
+def _together(connection: _Connection, pieces: Pieces, timeout_ms: int) -> Found:
+    """One transaction, which has the time that is given for all of it."""
+    if len(pieces) == 1:
+        return connection.run(*pieces[0], timeout_ms)
+    until = time.monotonic() + timeout_ms / 1_000
+    connection.run("BEGIN TRANSACTION", {}, timeout_ms)
+    try:
+        for text, parameters in pieces:
+            left_ms = int((until - time.monotonic()) * 1_000)
+            if left_ms < 1:
+                raise RuntimeError("Interrupted.")  # noqa: TRY301 - LadybugDB's own word, had it looked at the clock itself
+            found = connection.run(text, parameters, left_ms)
+        connection.run("COMMIT", {}, timeout_ms)
+    except BaseException:
+        with contextlib.suppress(RuntimeError):  # some errors have ended it already
+            connection.run("ROLLBACK", {}, timeout_ms)
+        raise
+    return found
 
 
 def _opened(path: Path, memory_mb: int) -> ladybug.Database:
@@ -67,6 +138,7 @@ def _opened(path: Path, memory_mb: int) -> ladybug.Database:
     What was cut off was not acknowledged: that happens only after the entry is written.
     """
     settings: dict[str, Any] = {
+        "checkpoint_threshold": LOG_MB_MAX * MB,
         "buffer_pool_size": memory_mb * MB,
         "max_num_threads": os.cpu_count() or 1,
         "max_db_size": ADDRESSES,

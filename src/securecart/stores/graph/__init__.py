@@ -14,7 +14,7 @@ from base64 import b64encode
 from http import HTTPStatus
 from io import BytesIO
 from typing import Any
-from urllib.parse import unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import aiohttp
 import msgspec
@@ -24,7 +24,7 @@ from securecart.patience import GRAPH, Breaker, repeat
 from securecart.stores.graph.check import RULES, Refusal, refusals
 from securecart.stores.graph.problems import Conflict, Refused, Throttled, TooSlow, Unwell, problem_of
 from securecart.stores.graph.signing import Signer, signer_for
-from securecart.stores.graph.statements import Statement, statements_in, statements_of
+from securecart.stores.graph.statements import Statement, chained, either, statements_in, statements_of
 
 __all__ = [
     "RULES",
@@ -33,7 +33,9 @@ __all__ = [
     "Refused",
     "Row",
     "Statement",
+    "chained",
     "connect",
+    "either",
     "refusals",
     "statements_in",
     "statements_of",
@@ -172,10 +174,17 @@ def _body(statement: Statement, parameters: Row, within_s: float | None) -> byte
     query: str = statement
     if within_s is not None:  # Neptune's own way to say so
         query = f"USING QUERY:TIMEOUTMILLISECONDS {max(1, int(within_s * 1_000 * ENGINES_SHARE))} {statement}"
-    form = {"query": query}
+    body = f"query={_escaped(query)}"
     if parameters:
-        form["parameters"] = msgspec.json.encode(parameters).decode()
-    return urlencode(form).encode()
+        body += f"&parameters={_escaped(msgspec.json.encode(parameters).decode())}"
+    return body.encode()
+
+
+def _escaped(text: str) -> str:
+    """As much as a form needs; `urlencode` takes longer over a large one than the engine does."""
+    for sign, code in (("%", "%25"), ("&", "%26"), ("+", "%2B"), (";", "%3B")):
+        text = text.replace(sign, code)
+    return text
 
 
 def _away() -> StoreAway:

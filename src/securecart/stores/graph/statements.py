@@ -6,12 +6,16 @@ A statement is a line `// name: shared_devices`, at least one comment line that 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib.resources import files
 from typing import NewType
 
-__all__ = ["Statement", "statements_in", "statements_of"]
+__all__ = ["BETWEEN", "Statement", "chained", "either", "statements_in", "statements_of"]
 
 Statement = NewType("Statement", str)
+
+# Between the pieces of a statement that changes several things, each on its own.
+BETWEEN = "WITH count(*) AS done"
 
 _NAME = "// name: "
 
@@ -31,3 +35,13 @@ def statements_in(text: str, where: str) -> dict[str, Statement]:
         lines = (line for line in body.splitlines() if not line.lstrip().startswith("//"))
         found[name.strip()] = Statement("\n".join(lines).strip())
     return found
+
+
+def either(pieces: Iterable[Statement]) -> Statement:
+    """One statement that finds what each of these finds, with the same columns; in no order."""
+    return Statement("\nUNION ALL\n".join(pieces))
+
+
+def chained(pieces: Iterable[Statement]) -> Statement:
+    """One statement, and so one transaction, that changes what each of these changes, in order; none has a RETURN."""
+    return Statement(f"\n{BETWEEN}\n".join(pieces))
