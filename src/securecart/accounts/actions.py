@@ -10,7 +10,9 @@ import msgspec
 from securecart.accounts.model import Account, Credentials
 from securecart.accounts.passwords import matches
 from securecart.errors import BadInput, EmailTaken, NotFound, Unauthorized
+from securecart.events import AccountMade
 from securecart.stores.postgres import Database, Read, Transaction, one, statements_of
+from securecart.stores.postgres import log as event_log
 from securecart.values import Address
 
 SQL = statements_of(__package__)
@@ -26,6 +28,7 @@ async def register(tx: Transaction, *, email: str, password_hash: str, name: str
     account = await one(tx, SQL["register_account"], Account, _normal(email), password_hash, _clean(name))
     if account is None:
         raise EmailTaken(field="email")
+    await event_log.publish(tx, [AccountMade(str(account.id))])
     return account
 
 

@@ -17,7 +17,7 @@ from securecart.errors import CartEmpty, PaymentDeclined
 from securecart.orders import Order
 from securecart.sessions import Session
 from securecart.values import CountryCode, CurrencyCode
-from securecart.web import positions
+from securecart.web import origins, positions
 from securecart.web.limits import limit
 from securecart.web.shoppers import AnyRequest, cart_of
 
@@ -30,6 +30,13 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=200,
         description="Any string that is new for each order; a request sent again with it is answered with the first order.",
+    ),
+]
+DeviceId = Annotated[
+    str | None,
+    HeaderParameter(
+        name=origins.DEVICE_HEADER,
+        description="A secret that an app makes once and keeps on its device, 16 to 200 printable characters; fraud is known by it.",
     ),
 ]
 
@@ -54,13 +61,20 @@ async def quote(shop: Shop, shopper: Session, data: QuoteRequest) -> Quote:
 
 @post("/api/checkout", guards=[limit("checkout", 60)], tags=["checkout"], repeatable=True)
 async def place(
-    request: AnyRequest, shop: Shop, shopper: Session, data: PlaceOrder, idempotency_key: IdempotencyKey
+    request: AnyRequest,
+    shop: Shop,
+    shopper: Session,
+    data: PlaceOrder,
+    idempotency_key: IdempotencyKey,
+    device_id: DeviceId = None,
 ) -> Response[Order]:
     """Buy what is in the cart: 201 with the bought order, 202 while the payment's outcome is not known, 402 when declined.
 
     An order that waits for its buyer (3-D Secure) says in `payment.action` what the browser needs.
     """
-    order = await checkout.place(shop.till, shopper, data, idempotency_key, currency=shop.settings.currency)
+    del device_id  # `origin_of` reads it; here it is for the documentation
+    origin = origins.origin_of(request, shop)
+    order = await checkout.place(shop.till, shopper, data, idempotency_key, currency=shop.settings.currency, origin=origin)
     await positions.leave(shop, request, shopper)
     if order.status == "declined":
         reason = order.payment.decline_reason if order.payment else ""

@@ -17,7 +17,7 @@ from securecart.orders import Order
 from securecart.sessions import Session
 from securecart.settings import Settings
 from securecart.telemetry import log
-from securecart.web import positions
+from securecart.web import origins, positions
 from securecart.web.countries import COUNTRIES
 from securecart.web.limits import limit
 from securecart.web.storefront import forms
@@ -72,7 +72,7 @@ async def show(request: AnyRequest, shop: Shop, session: Session | None) -> Resp
     _, placed = await _key_of(here, session)
     if placed:
         return see_other(here, f"/orders/{placed}")
-    return await _show(here, session, Form(await _known(here, session)))
+    return origins.keep_device(request, shop, await _show(here, session, Form(await _known(here, session))))
 
 
 @post("/checkout/quote", status_code=HTTPStatus.OK, repeatable=True)
@@ -101,7 +101,14 @@ async def place(request: AnyRequest, shop: Shop, session: Session | None) -> Res
     if form.errors:
         return await _show(here, session, form, status=HTTPStatus.UNPROCESSABLE_ENTITY)
     try:
-        order = await checkout.place(shop.till, session, _wish(form), form.values["key"], currency=shop.settings.currency)
+        order = await checkout.place(
+            shop.till,
+            session,
+            _wish(form),
+            form.values["key"],
+            currency=shop.settings.currency,
+            origin=origins.origin_of(request, shop),
+        )
     except CartEmpty:
         return see_other(here, "/cart")
     except (BadInput, OutOfStock, TotalChanged) as error:
