@@ -5,12 +5,14 @@ Everything above (doors, worker, command line) takes a `Shop`; everything below 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 from msgspec import Struct
 
-from securecart import carts, migrations, payments, readers, sessions
+from securecart import carts, fraud, migrations, payments, readers, sessions
 from securecart import settings as settings_table
 from securecart.checkout import Intake, Pace, Till
 from securecart.engines import Home
@@ -80,6 +82,8 @@ async def open_shop(settings: Settings) -> AsyncIterator[Shop]:
             group_most=settings.checkout_group,
             region=settings.region,
             patience_s=settings.failover_patience_seconds,
+            judge=_judge(settings, links),
+            card_within_s=settings.fraud_card_ms / 1_000,
         )
         near = _near(settings)
         if near is not None:
@@ -94,6 +98,18 @@ def _pace(settings: Settings) -> Pace:
         captures_at_once=settings.capture == "at_once",
         review_s=settings.fraud_review_hours * 3_600,
         lapsed_go_on=settings.fraud_review_lapse == "release",
+    )
+
+
+def _judge(settings: Settings, links: graph.Graph) -> fraud.Judge | None:
+    if settings.fraud == "off":
+        return None
+    model = fraud.load_model(Path(settings.fraud_model)) if settings.fraud_model else fraud.default_model()
+    return fraud.Judge(
+        functools.partial(fraud.ask_past, links),
+        fraud.with_thresholds(model, review=settings.fraud_review_from, decline=settings.fraud_decline_from),
+        budget_s=settings.fraud_budget_ms / 1_000,
+        caution_amount=settings.fraud_caution_amount,
     )
 
 

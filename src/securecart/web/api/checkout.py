@@ -36,7 +36,7 @@ DeviceId = Annotated[
     str | None,
     HeaderParameter(
         name=origins.DEVICE_HEADER,
-        description="A secret that an app makes once and keeps on its device, 16 to 200 printable characters; fraud is known by it.",
+        description="A secret that an app makes once and keeps on its device: 16 to 200 printable characters.",
     ),
 ]
 
