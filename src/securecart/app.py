@@ -45,7 +45,7 @@ class Shop(Struct, frozen=True):
     @property
     def stores(self) -> readers.Stores:
         """What the readers of the event log work with."""
-        return readers.Stores(self.database, self.dynamodb, self.cache, self.settings.region, self.near)
+        return readers.Stores(self.database, self.dynamodb, self.cache, self.graph, self.settings.region, self.near)
 
 
 @asynccontextmanager
@@ -149,7 +149,7 @@ async def prepare(settings: Settings) -> None:
     database = await postgres.connect(settings.postgres_url, pool_size=1)
     try:
         async with database.transaction() as tx:
-            names = [reader.name for region in regions for reader in readers.readers_of(region.region)]
-            await postgres.log.register(tx, names)
+            names = {reader.name: None for region in regions for reader in readers.readers_of(region.region)}
+            await postgres.log.register(tx, list(names))
     finally:
         await database.close()

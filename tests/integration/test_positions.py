@@ -203,7 +203,7 @@ async def test_a_page_from_a_replica_behind_a_change_is_not_kept(door: Door, pau
     async with shop.database.transaction() as tx:
         await tx.execute("UPDATE product SET title = 'Changed' WHERE slug = $1", slug)
         await tx.execute("UPDATE price SET amount_minor = 777 WHERE sku = $1", paused)
-    await cache_reader.read(Stores(shop.database, shop.dynamodb, shop.cache), [ProductsChanged((slug,), (paused,))])
+    await cache_reader.read(Stores(shop.database, shop.dynamodb, shop.cache, shop.graph), [ProductsChanged((slug,), (paused,))])
     assert (before != "Changed", await title()) == (True, "Changed")
     priced = await catalog.price_cached(shop.database, shop.cache, [paused], "USD")
     assert priced[paused].price.amount_minor == 777
@@ -213,7 +213,7 @@ async def test_a_page_from_a_replica_behind_a_change_is_not_kept(door: Door, pau
 async def test_a_load_that_a_change_overtook_is_not_kept(door: Door, paused: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It was begun before the change was heard of, on the replica, and ends after the change's pages were dropped."""
     shop, slug = door.shop, paused.lower()
-    stores = Stores(shop.database, shop.dynamodb, shop.cache)
+    stores = Stores(shop.database, shop.dynamodb, shop.cache, shop.graph)
     await cache_reader.read(stores, [ProductsChanged((slug,), ())])
     async with shop.database.transaction() as tx:
         await tx.execute("UPDATE product SET title = 'Overtaken' WHERE slug = $1", slug)

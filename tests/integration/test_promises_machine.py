@@ -362,7 +362,7 @@ class Shopping(RuleBasedStateMachine):
         if self.swept:
             assert self.world.run(self._reserved()) == 0
         if self.caught_up:
-            assert self.world.run(readers.differences(self.shop.stores)) == {"carts": 0, "history": 0}
+            assert self.world.run(readers.differences(self.shop.stores)) == {"carts": 0, "history": 0, "graph": 0}
 
     async def _broken(self) -> list[str]:
         book = await self.world.book()

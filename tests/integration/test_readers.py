@@ -406,7 +406,7 @@ async def test_a_rebuild_of_the_history_is_right_while_the_shop_sells(shop: Shop
         written = await readers.rebuild(shop.stores, "history", counted.append)
     assert written == sum(counted) > 0
     await readers.catch_up(shop.stores)
-    assert await readers.differences(shop.stores) == {"carts": 0, "history": 0}
+    assert await readers.differences(shop.stores) == {"carts": 0, "history": 0, "graph": 0}
     assert await shown(shop, early) == [(first.number, "cancelled")]
     assert await shown(shop, late) == [(placed[0].number, "paid")]
 
@@ -441,20 +441,22 @@ async def test_a_regions_reader_empties_the_carts_that_its_region_sold_and_no_ot
             await fill(shop, shopper, Line(sku, 1))
             cart = await carts.load(shop.dynamodb, shopper.shopper_id)
             sold = OrderPlaced(2**60, shopper.shopper_id, "SC-0", cart.version, cart.change, region)
-            await readers.digest(Stores(shop.database, shop.dynamodb, shop.cache, "b"), readers.readers_of("b")[0], [sold])
+            await readers.digest(
+                Stores(shop.database, shop.dynamodb, shop.cache, shop.graph, "b"), readers.readers_of("b")[0], [sold]
+            )
     assert [await held(shop, shopper) for shopper in shoppers.values()] == [(Line(sku, 1),), (), ()]
 
 
 def test_only_a_further_regions_readers_have_names_of_their_own() -> None:
     plain = [reader.name for reader in readers.READERS]
     assert [one.name for one in readers.readers_of("")] == [one.name for one in readers.readers_of("a")] == plain
-    assert [one.name for one in readers.readers_of("b")] == [f"{name}@b" for name in plain]
+    assert [one.name for one in readers.readers_of("b")] == ["carts@b", "history@b", "cache@b", "graph"], "one for all regions"
     assert [readers.plain_name(one.name) for one in readers.readers_of("b")] == plain
     assert readers.essential_in("b") == ("carts@b", "history@b")
 
 
 async def test_both_regions_places_are_kept_and_hold_the_logs_days(shop: Shop) -> None:
-    stores = Stores(shop.database, shop.dynamodb, shop.cache, "b")
+    stores = Stores(shop.database, shop.dynamodb, shop.cache, shop.graph, "b")
     try:
         await readers.catch_up(stores)
         async with shop.database.fresh() as read:

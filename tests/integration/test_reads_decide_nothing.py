@@ -189,7 +189,7 @@ async def test_readers_write_what_the_writer_says(shop: Shop, liar: Database, sp
     sku, shopper = await goods(shop, liar, stock=4), a_guest()
     await fill(shop, shopper, Line(sku, 1))
     order = await buy(shop, shopper, till=till)
-    stores = Stores(split, shop.dynamodb, shop.cache)
+    stores = Stores(split, shop.dynamodb, shop.cache, shop.graph)
     await readers.catch_up(stores)
     page, _ = await history.list_of(shop.dynamodb, shopper.shopper_id, after=None, limit=5)
     assert [(one.number, one.status) for one in page] == [(order.number, "paid")]

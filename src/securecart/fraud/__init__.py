@@ -31,6 +31,7 @@ from securecart.fraud.features import FEATURE_NAMES, FEATURES, Feature, features
 from securecart.fraud.formats import Format, read_rows
 from securecart.fraud.identity import address_key, digest_of, email_key, network_key
 from securecart.fraud.judging import Judge
+from securecart.fraud.lessons import lessons, lessons_after, new_accounts, new_accounts_after
 from securecart.fraud.model import KINDS, WINDOWS, Amounts, Attempt, Kind, Known, Lesson, Origin, Past, Ring, Row, Seen
 from securecart.fraud.replay import Memory, replay
 from securecart.fraud.rings import NodeKind, RingLink, RingNode, RingView, neighbours_of, ring_around, rings
@@ -111,11 +112,15 @@ __all__ = [
     "is_held",
     "keep",
     "lapsed",
+    "lessons",
+    "lessons_after",
     "load_model",
     "mark",
     "microseconds",
     "neighbours_of",
     "network_key",
+    "new_accounts",
+    "new_accounts_after",
     "orders_after",
     "read_rows",
     "replay",

@@ -71,3 +71,41 @@ ON CONFLICT (order_id) DO UPDATE
 SET is_fraud = excluded.is_fraud, source = excluded.source, said_by = excluded.said_by, note = excluded.note, marked_at = now()
 WHERE mark.is_fraud <> excluded.is_fraud
 RETURNING order_id;
+
+-- name: lessons
+-- Those of the orders $1 that are decided, with what they were linked to, and since when they are known to be fraud.
+SELECT
+    orders.id AS order_id, orders.number, orders.status, orders.shopper_id, orders.placed_at, orders.total_minor, orders.currency,
+    orders.email, orders.shipping_address, risk.device, risk.network, risk.network_country,
+    coalesce(nullif(payment.card_fingerprint, ''), risk.card) AS card,
+    coalesce(nullif(payment.card_country, ''), risk.card_country) AS card_country,
+    CASE WHEN fraud_mark.is_fraud THEN fraud_mark.marked_at END AS fraud_at
+FROM orders
+LEFT JOIN risk ON risk.order_id = orders.id
+LEFT JOIN payment ON payment.order_id = orders.id
+LEFT JOIN fraud_mark ON fraud_mark.order_id = orders.id
+WHERE orders.id = ANY ($1::bigint[]) AND orders.status <> 'pending';
+
+-- name: lessons_after
+-- At most $2 decided orders behind the one with id $1, by id: the same of each.
+SELECT
+    orders.id AS order_id, orders.number, orders.status, orders.shopper_id, orders.placed_at, orders.total_minor, orders.currency,
+    orders.email, orders.shipping_address, risk.device, risk.network, risk.network_country,
+    coalesce(nullif(payment.card_fingerprint, ''), risk.card) AS card,
+    coalesce(nullif(payment.card_country, ''), risk.card_country) AS card_country,
+    CASE WHEN fraud_mark.is_fraud THEN fraud_mark.marked_at END AS fraud_at
+FROM orders
+LEFT JOIN risk ON risk.order_id = orders.id
+LEFT JOIN payment ON payment.order_id = orders.id
+LEFT JOIN fraud_mark ON fraud_mark.order_id = orders.id
+WHERE orders.id > $1 AND orders.status <> 'pending'
+ORDER BY orders.id
+LIMIT $2;
+
+-- name: new_accounts
+-- When the accounts $1 were made.
+SELECT id, created_at FROM account WHERE id = ANY ($1::uuid[]);
+
+-- name: new_accounts_after
+-- At most $2 accounts behind the one with id $1, by id: the same of each.
+SELECT id, created_at FROM account WHERE id > $1 ORDER BY id LIMIT $2;

@@ -39,6 +39,11 @@ class Taught(Struct, frozen=True):
     status: str
     is_fraud: bool
 
+    @classmethod
+    def of(cls, lesson: Lesson) -> Taught:
+        """As the graph has it once it is taught."""
+        return cls(lesson.status, lesson.fraud_at is not None)
+
 
 async def teach(graph: Graph, lessons: Sequence[Lesson], accounts: Sequence[NewAccount] = ()) -> None:
     """Have the graph know these orders and accounts; `StoreAway`, after which the same may be taught again.
@@ -82,7 +87,7 @@ async def _teach_accounts(graph: Graph, accounts: Sequence[NewAccount]) -> None:
 async def _teach_orders(graph: Graph, lessons: Sequence[Lesson]) -> None:
     """Teach what is new of these, in halves where what is kept of their things is too much for one statement."""
     known = await taught(graph, [lesson.number for lesson in lessons])
-    fresh = [lesson for lesson in lessons if known.get(lesson.number) != _as_taught(lesson)]
+    fresh = [lesson for lesson in lessons if known.get(lesson.number) != Taught.of(lesson)]
     things = dict.fromkeys(thing for lesson in fresh for thing in things_of(lesson.attempt))
     changes = _Changes(await load_traces(graph, list(things)))
     if len(fresh) > 1 and changes.bytes() > MEMOS_BYTES_MAX:
@@ -93,10 +98,6 @@ async def _teach_orders(graph: Graph, lessons: Sequence[Lesson]) -> None:
     for lesson in fresh:
         changes.learn(lesson, known.get(lesson.number))
     await changes.write(graph)
-
-
-def _as_taught(lesson: Lesson) -> Taught:
-    return Taught(lesson.status, lesson.fraud_at is not None)
 
 
 class _Changes:

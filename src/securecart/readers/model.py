@@ -11,6 +11,7 @@ from msgspec import Struct
 from securecart.events import Event
 from securecart.stores.cache import Cache
 from securecart.stores.dynamodb import DynamoDB
+from securecart.stores.graph import Graph
 from securecart.stores.postgres import Database, Nearby
 
 __all__ = ["Progress", "Reader", "Stores"]
@@ -28,6 +29,7 @@ class Stores(Struct, frozen=True):
     database: Database
     dynamodb: DynamoDB
     cache: Cache
+    graph: Graph
     region: str = ""
     near: Nearby | None = None
 
@@ -45,7 +47,8 @@ class Reader(Struct, frozen=True):
     """A consumer of the log. `read` may see a fact twice, and facts of one order late: it must do no harm.
 
     `rebuild` makes all of its work anew and counts the things it wrote; `differences` counts what is otherwise than the
-    orders database says. A reader that is `essential` slows the shop's intake when it falls behind.
+    orders database says. A reader that is `essential` slows the shop's intake when it falls behind. One that is `shared`
+    writes what all regions have in common: it has one place and one turn, whichever region's worker runs it.
     """
 
     name: str
@@ -54,3 +57,4 @@ class Reader(Struct, frozen=True):
     rebuild: Callable[[Stores, Progress], Awaitable[int]]
     differences: Callable[[Stores], Awaitable[int]] | None = None
     essential: bool = True
+    shared: bool = False
