@@ -17,7 +17,7 @@ import msgspec
 import pytest
 import stripe
 
-from securecart import carts, checkout, readers
+from securecart import carts, checkout, fraud, readers
 from securecart.app import Shop, open_shop
 from securecart.checkout import Pace, Till
 from securecart.errors import OrderStateConflict
@@ -342,6 +342,76 @@ async def test_notices_in_any_order(story: Story) -> None:
     for kind in (FAILED, "payment_intent.canceled", SUCCEEDED, FAILED):  # what they say does not matter, what is there does
         assert await story.edge.deliver(a_notice(kind, number)) == 204
     assert len((await story.ends("paid", intent="succeeded")).changes) == 2
+
+
+# taken back by the buyer's bank
+
+
+async def intent_of(story: Story, number: str) -> str:
+    async with story.shop.database.read() as read:
+        sql = "SELECT gateway_id FROM payment JOIN orders ON orders.id = order_id WHERE number = $1"
+        return str(await read.fetchval(sql, number))
+
+
+async def mark_of(story: Story, number: str) -> fraud.Mark | None:
+    async with story.shop.database.read() as read:
+        return (await fraud.risk_of(read, number)).mark
+
+
+async def facts_of(story: Story, number: str) -> list[str]:
+    async with story.shop.database.read() as read:
+        sql = """
+            SELECT event.body ->> 'kind' AS kind FROM event JOIN orders ON orders.id = (event.body ->> 'order_id')::bigint
+            WHERE orders.number = $1 ORDER BY event.xid, event.id
+        """
+        return [row["kind"] for row in await read.fetch(sql, number)]
+
+
+async def test_a_chargeback_marks_the_order_as_fraud_once_and_takes_nothing_else(story: Story) -> None:
+    number = (await story.buy()).number
+    notice = a_notice("charge.dispute.created", "", intent=await intent_of(story, number))
+    assert [await story.edge.deliver(notice) for _ in range(3)] == [204] * 3
+    order = await find(story.shop, number)
+    assert (order.status, notes(order)[-1]) == ("paid", "The buyer's bank took the payment back (chargeback).")
+    mark = await mark_of(story, number)
+    assert mark is not None
+    assert (mark.is_fraud, mark.source, mark.said_by) == (True, "chargeback", "stripe")
+    assert (await facts_of(story, number)).count("order_disputed") == 1
+
+
+async def test_a_warning_of_fraud_is_a_mark_that_the_buyer_does_not_read(story: Story) -> None:
+    order = await story.buy()
+    assert (
+        await story.edge.deliver(a_notice("radar.early_fraud_warning.created", "", intent=await intent_of(story, order.number)))
+        == 204
+    )
+    mark = await mark_of(story, order.number)
+    assert mark is not None
+    assert (mark.is_fraud, mark.note) == (True, "The card network warned of fraud.")
+    assert notes(await find(story.shop, order.number)) == notes(order)
+
+
+async def test_a_chargeback_of_an_order_that_was_refunded_is_a_mark_all_the_same(story: Story) -> None:
+    number = (await story.buy()).number
+    intent = await intent_of(story, number)
+    await checkout.refund(story.till, number, amount_minor=None, reason="broken", key="r")
+    assert await story.edge.deliver(a_notice("charge.dispute.created", "", intent=intent)) == 204
+    assert (await find(story.shop, number)).status == "refunded"
+    assert await mark_of(story, number) is not None
+
+
+async def test_a_chargeback_of_somebody_elses_payment_is_taken_and_forgotten(story: Story) -> None:
+    assert await story.edge.deliver(a_notice("charge.dispute.created", "", intent="pi_of_somebody_else")) == 204
+
+
+async def test_while_stripe_does_not_say_whose_it_is_the_notice_is_sent_again(story: Story) -> None:
+    number = (await story.buy()).number
+    notice = a_notice("charge.dispute.created", "", intent=await intent_of(story, number))
+    story.edge.lose(RETRIEVE, times=2 * LOST)  # a question that changes nothing is asked twice each time
+    assert await story.edge.deliver(notice) == 503
+    assert await mark_of(story, number) is None
+    assert await story.edge.deliver(notice) == 204
+    assert await mark_of(story, number) is not None
 
 
 # the door

@@ -6,7 +6,7 @@ it makes the shop ask the gateway, and the gateway's answer is what the order be
 
 from __future__ import annotations
 
-from securecart import orders, payments
+from securecart import fraud, orders, payments
 from securecart.checkout import marks
 from securecart.checkout.model import NOTHING_TO_PAY, Settlement
 from securecart.checkout.ship import keep_word
@@ -14,9 +14,11 @@ from securecart.checkout.till import Till
 from securecart.checkout.together import settle_in
 from securecart.checkout.undo import note_refund, try_to_settle
 from securecart.errors import NotFound
+from securecart.events import OrderDisputed
 from securecart.orders import Order, Paying, Record
 from securecart.payments import Charge, Notice, OpenRefund, Wanted
 from securecart.stores.postgres import Transaction
+from securecart.stores.postgres import log as event_log
 from securecart.telemetry import log
 from securecart.values import Money
 
@@ -28,6 +30,8 @@ HEARD = {
     "authorised": "Payment authorised; the gateway sent word of it. It is captured when the goods are shipped.",
     "closed": "The payment was cancelled; nothing was charged.",
 }
+DISPUTED = "The buyer's bank took the payment back (chargeback)."
+WARNED = "The card network warned of fraud."
 KNOWN_TO_BE_PAID = frozenset({"paid", "partially_refunded", "refunded"})
 
 
@@ -43,9 +47,14 @@ async def hear_of(till: Till, notice: Notice) -> None:
     async with till.database.fresh() as fresh:
         if await payments.was_seen(fresh, till.gateway.name, notice):
             return
-        order = await orders.paying(fresh, notice.reference)
+    reference = notice.reference or await till.gateway.reference_of(notice.gateway_id) or ""
+    async with till.database.fresh() as fresh:
+        order = await orders.paying(fresh, reference)
     if order is None:
-        log.warning("notice about an order that is not here", notice=notice.id, kind=notice.kind, order=notice.reference)
+        log.warning("notice about an order that is not here", notice=notice.id, kind=notice.kind, order=reference)
+        return
+    if notice.kind in {"disputed", "suspected"}:
+        await _note_dispute(till, order, notice)
         return
     if notice.kind == "charged" and order.status in KNOWN_TO_BE_PAID:
         async with till.database.transaction() as tx:  # most notices say what our own call was answered
@@ -61,6 +70,19 @@ async def hear_of(till: Till, notice: Notice) -> None:
         if decided is None:
             owed = await _compare(tx, await orders.lock(tx, order.number), charge, notice)
     await try_to_settle(till, owed)
+
+
+async def _note_dispute(till: Till, order: Paying, notice: Notice) -> None:
+    """From now on the order is known to be fraud; what becomes of its money is between the bank and the shop's people."""
+    async with till.database.transaction() as tx:
+        if not await payments.see(tx, till.gateway.name, notice):
+            return
+        note = DISPUTED if notice.kind == "disputed" else WARNED
+        await fraud.mark(tx, [order.id], is_fraud=True, source="chargeback", said_by=till.gateway.name, note=note)
+        if notice.kind == "disputed":
+            await orders.note(tx, order.id, note)
+        await event_log.publish(tx, [OrderDisputed(order.id, order.shopper_id)])
+    log.warning("the payment of an order is disputed", order=order.number, kind=notice.kind)
 
 
 async def conclude(till: Till, order: Paying) -> Charge:

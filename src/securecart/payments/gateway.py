@@ -51,6 +51,10 @@ class Gateway(Protocol):
         """What finally became of the reference, opened at `since`; one without money is closed and will never have any."""
         ...
 
+    async def reference_of(self, payment_id: str) -> str | None:
+        """The reference that was charged by this payment of the gateway; None when the gateway knows no such payment."""
+        ...
+
     def notice(self, body: bytes, signature: str) -> Notice | None:
         """A notice that the gateway sent, or None for a kind that means nothing here; `BadSignature` when it did not."""
         ...

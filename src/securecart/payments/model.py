@@ -12,7 +12,8 @@ TOKEN = re.compile(r"[A-Za-z0-9_-]{1,255}")
 Said = Literal["captured", "authorised", "declined", "closed", "waiting"]
 # "take" is a capture without the goods leaving the house
 Decision = Literal["capture", "take", "void"]
-Kind = Literal["charged", "ended", "refunded"]
+# "disputed": the buyer's bank took the money back; "suspected": the card network says that it will probably be
+Kind = Literal["charged", "ended", "refunded", "disputed", "suspected"]
 
 
 class Card(Struct, frozen=True):
@@ -55,11 +56,15 @@ class Refunded(Struct, frozen=True):
 
 
 class Notice(Struct, frozen=True):
-    """What a gateway sends by itself: a hint that something happened to a reference, proven to come from the gateway."""
+    """What a gateway sends by itself: a hint that something happened to a reference, proven to come from the gateway.
+
+    Where the gateway names only its own payment, `gateway_id` is that and the reference empty: it is asked for.
+    """
 
     id: str
     kind: Kind
     reference: str
+    gateway_id: str = ""
 
 
 class OpenRefund(Struct, frozen=True):

@@ -22,6 +22,12 @@ class Found(Struct, frozen=True):
     items: tuple[Charge, ...]
 
 
+class Referred(Struct, frozen=True):
+    """The part of a payment that says whose it is."""
+
+    reference: str
+
+
 class SandboxGateway:
     """The sandbox behind one address."""
 
@@ -35,14 +41,8 @@ class SandboxGateway:
 
     async def card(self, token: str) -> Card | None:
         """Which card a token stands for; None when there is none."""
-        if not is_token(token):
-            return None
-        status, answer = await self._send("GET", f"/v1/tokens/{token}")
-        if status == HTTPStatus.NOT_FOUND:
-            return None
-        if status != HTTPStatus.OK:
-            raise GatewayAway(store="card gateway", retry_after=2)
-        return msgspec.json.decode(answer, type=Card)
+        found = await self._find(f"/v1/tokens/{token}") if is_token(token) else None
+        return None if found is None else msgspec.json.decode(found, type=Card)
 
     async def authorise(self, reference: str, amount: Money, token: str, *, capture: bool) -> Charge:
         """Charge the card, once per reference; without `capture` the money is only promised."""
@@ -78,6 +78,11 @@ class SandboxGateway:
         """The last word on the reference; a sandbox knows it by the reference alone."""
         return await self._charge("/v1/payments/conclude", {"reference": reference}, key=reference)
 
+    async def reference_of(self, payment_id: str) -> str | None:
+        """The payment's reference."""
+        found = await self._find(f"/v1/payments/{payment_id}") if is_token(payment_id) else None
+        return None if found is None else msgspec.json.decode(found, type=Referred).reference
+
     def notice(self, body: bytes, signature: str) -> Notice | None:  # noqa: ARG002 - it sends none, so none can be right
         """The sandbox sends no notices: whatever says it is one is not."""
         raise BadSignature(problem="This shop's gateway sends no notices.")
@@ -89,6 +94,14 @@ class SandboxGateway:
 
     async def _charge(self, path: str, body: dict[str, Any], *, key: str) -> Charge:
         return msgspec.json.decode(await self._ask("POST", path, body, key=key), type=Charge)
+
+    async def _find(self, path: str) -> bytes | None:
+        status, answer = await self._send("GET", path)
+        if status == HTTPStatus.NOT_FOUND:
+            return None
+        if status != HTTPStatus.OK:
+            raise GatewayAway(store="card gateway", retry_after=2)
+        return answer
 
     async def _ask(self, method: str, path: str, body: dict[str, Any] | None = None, *, key: str = "") -> bytes:
         status, answer = await self._send(method, path, body, key=key)

@@ -38,6 +38,8 @@ KINDS: dict[str, Kind] = {
     "payment_intent.payment_failed": "ended",
     "payment_intent.canceled": "ended",
     "charge.refunded": "refunded",
+    "charge.dispute.created": "disputed",
+    "radar.early_fraud_warning.created": "suspected",
 }
 
 
@@ -129,9 +131,13 @@ class Intent(Struct, frozen=True):
 
 
 class Subject(Struct, frozen=True):
-    """What a notice is about: an intent, or a charge, to which Stripe copies the metadata of its intent."""
+    """What a notice is about: an intent, or a charge, to which Stripe copies the metadata of its intent.
+
+    A dispute and a warning have metadata of their own, and name the intent.
+    """
 
     metadata: dict[str, str] = {}
+    payment_intent: str | None = None
 
 
 class Envelope(Struct, frozen=True):
@@ -169,7 +175,7 @@ class StripeGateway:
             try:
                 found = await self._client.payment_methods.retrieve_async(token)
             except stripe.InvalidRequestError as error:
-                if error.code == "resource_missing" or error.http_status == HTTPStatus.NOT_FOUND:
+                if _is_missing(error):
                     return None
                 raise
         method = msgspec.convert(found.to_dict(), Method)
@@ -240,6 +246,17 @@ class StripeGateway:
             intent_id = await self._find(reference, amount, since)
             return Charge("closed") if intent_id is None else await self._end(intent_id)
 
+    async def reference_of(self, payment_id: str) -> str | None:
+        """The reference in an intent's metadata; None for one that is not there, or not of this shop."""
+        async with self._asking("whose an intent is"):
+            try:
+                found = await self._client.payment_intents.retrieve_async(payment_id)
+            except stripe.InvalidRequestError as error:
+                if _is_missing(error):
+                    return None
+                raise
+        return msgspec.convert(found.to_dict(), Subject).metadata.get("reference")
+
     def notice(self, body: bytes, signature: str) -> Notice | None:
         """A notice about a payment of this shop; `BadSignature` when Stripe did not sign it within five minutes."""
         try:
@@ -249,7 +266,8 @@ class StripeGateway:
             raise BadSignature(problem="The signature of this notice is wrong or too old.") from error
         reference = event.data.object.metadata.get("reference", "")
         kind = KINDS.get(event.type)
-        return Notice(event.id, kind, reference) if reference and kind else None
+        intent = (event.data.object.payment_intent or "") if kind in {"disputed", "suspected"} else ""
+        return Notice(event.id, kind, reference, intent) if kind and (reference or intent) else None
 
     async def close(self) -> None:
         """Close the connections."""
@@ -334,6 +352,10 @@ class StripeGateway:
 
 def _intent(answer: stripe.PaymentIntent) -> Intent:
     return msgspec.convert(answer.to_dict(), Intent)
+
+
+def _is_missing(error: stripe.InvalidRequestError) -> bool:
+    return error.code == "resource_missing" or error.http_status == HTTPStatus.NOT_FOUND
 
 
 def _refused(error: stripe.InvalidRequestError) -> Charge:
