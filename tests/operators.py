@@ -9,14 +9,21 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 
 import aiohttp
+import msgspec
 from msgspec import Struct
 
-from securecart import accounts
+from securecart import accounts, checkout, fraud
 from securecart.app import Shop
-from securecart.orders import Order
+from securecart.fraud import Lesson, Origin
+from securecart.orders import Order, new_number
 from tests.integration.test_reviews import Says, a_till, held_order
+from tests.orders_for_tests import a_product, a_wish
+from tests.readers_for_tests import readers_held
+from tests.shopping import a_buyer
 
-__all__ = ["PASSWORD", "Visitor", "a_held_order", "an_account", "visiting"]
+__all__ = ["PASSWORD", "Ring", "Visitor", "a_held_order", "a_ring", "an_account", "visiting"]
+
+HOUR = 3_600_000_000
 
 PASSWORD = "correct horse battery"
 TOKEN = re.compile(r'name="csrf_token" value="([^"]+)"')
@@ -69,3 +76,43 @@ async def a_held_order(shop: Shop) -> Order:
     """An order that the judge was unsure of."""
     order, _, _ = await held_order(shop, a_till(shop, Says("review")))
     return order
+
+
+class Ring(Struct):
+    """A device that several accounts share, one of whose orders waits; a card and an address that some of them share."""
+
+    held: Order
+    device: str
+    accounts: list[str]
+    frauds: list[str]
+
+
+async def a_ring(shop: Shop, *, accounts: int = 5, orders_each: int = 2) -> Ring:
+    """A held order in a ring that the graph knows: two of the other accounts' orders are known fraud."""
+    device, card = secrets.token_hex(12), secrets.token_hex(12)
+    sku = await a_product(shop.database, price_minor=21_525, stock=10)
+    buyer = await a_buyer(shop, sku, 2)
+    wish = a_wish(token=f"tok_card_us_{card}")
+    address = msgspec.structs.replace(wish.shipping_address, line1=f"{secrets.randbelow(10**9)} Harbour Road")
+    wish = msgspec.structs.replace(wish, email=f"{secrets.token_hex(4)}@example.com", shipping_address=address)
+    origin = Origin(device, f"10.{secrets.randbelow(256)}.{secrets.randbelow(256)}.0/24", "RO")
+    held = await checkout.place(a_till(shop, Says("review")), buyer, wish, "key", currency="USD", origin=origin)
+    async with shop.database.fresh() as fresh:
+        lessons = await fraud.lessons(fresh, [(await fraud.risk_of(fresh, held.number)).order_id])
+    own, others = lessons[0].attempt, [f"guest:{secrets.token_hex(8)}" for _ in range(accounts)]
+    for place, account in enumerate(others):
+        for turn in range(orders_each):
+            at = own.at - (place * orders_each + turn + 1) * HOUR
+            theirs = msgspec.structs.replace(
+                own,
+                at=at,
+                account=account,
+                card=own.card if place == 0 else secrets.token_hex(12),
+                address=own.address if place <= 1 else secrets.token_hex(12),
+                email=secrets.token_hex(12),
+            )
+            known = own.at if place in {0, 2} and turn == 0 else None
+            lessons.append(Lesson(place, new_number(), "paid", theirs, known))
+    async with readers_held(shop):
+        await fraud.teach(shop.graph, lessons)
+    return Ring(held, device, others, [lesson.number for lesson in lessons if lesson.fraud_at is not None])

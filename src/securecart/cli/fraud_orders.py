@@ -1,4 +1,4 @@
-"""`securecart fraud review`, `explain`, `mark`: what the shop's staff sees of fraud, and decides."""
+"""`securecart fraud review`, `explain`, `rings`, `mark`: what the shop's staff sees of fraud, and decides."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import Annotated, Any
 import msgspec
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from securecart import checkout, fraud, settings
 from securecart.app import open_shop
 from securecart.cli.engines import HomeOption, JsonOption
 from securecart.cli.screen import out, say
 from securecart.errors import BadInput
-from securecart.fraud import Risk, Waiting
+from securecart.fraud import RingNode, Risk, Waiting
 from securecart.orders import Order
 
-__all__ = ["explain", "mark", "review"]
+__all__ = ["explain", "mark", "review", "rings"]
 
 QUEUE_MOST = 100
 ID_LENGTH = 24
@@ -67,6 +68,29 @@ def explain(number: NumberArgument, home: HomeOption = None, as_json: JsonOption
         _show_risk(risk)
 
 
+def rings(
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many at most.")] = 20,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the devices, cards, addresses and e-mail addresses that several accounts share, known fraud first."""
+    found = asyncio.run(_rings(limit, home))
+    if as_json:
+        _print(found)
+        return
+    if not found:
+        say("no thing is shared by several accounts")
+        return
+    table = Table("What")
+    table.add_column("Which", overflow="fold")
+    for name in ("Accounts", "Orders", "Known fraud"):
+        table.add_column(name, justify="right")
+    for one in found:
+        style = "red" if one.frauds else ""
+        table.add_row(one.kind, Text(one.id), f"{one.accounts:,}", f"{one.orders:,}", f"{one.frauds:,}", style=style)
+    out.print(table)
+
+
 def mark(
     numbers: Annotated[list[str], typer.Argument(metavar="ORDER...", help="Numbers of orders.")],
     not_fraud: Annotated[bool, typer.Option("--not-fraud", help="They are not fraud after all.")] = False,
@@ -101,6 +125,11 @@ async def _decide(number: str, home: str | None, *, goes_on: bool) -> Order:
 async def _risk(number: str, home: str | None) -> Risk:
     async with open_shop(settings.load(home)) as shop, shop.database.fresh() as fresh:
         return await fraud.risk_of(fresh, number)
+
+
+async def _rings(limit: int, home: str | None) -> list[RingNode]:
+    async with open_shop(settings.load(home)) as shop:
+        return await fraud.rings(shop.graph, limit=limit)
 
 
 async def _mark(numbers: list[str], home: str | None, *, is_fraud: bool, note: str) -> list[str]:

@@ -22,6 +22,7 @@ ROOMS = ("storefront", "console")
 # What npm brought: the address below /static, the package, the file in it.
 VENDOR = {
     "vendor/htmx.min.js": ("htmx.org", "dist/htmx.min.js"),
+    "vendor/echarts.min.js": ("echarts", "dist/echarts.min.js"),
     "vendor/swagger-ui.css": ("swagger-ui-dist", "swagger-ui.css"),
     "vendor/swagger-ui-bundle.js": ("swagger-ui-dist", "swagger-ui-bundle.js"),
 }

@@ -1,13 +1,14 @@
-"""The console: pages for the shop's staff. What waits for a person, and why.
+"""The console: pages for the shop's staff. What waits for a person, why, and who shares what with whom.
 
-Every page works without scripts. Whoever is not logged in is sent to the log-in page, and whoever is no staff is told so.
+Every page works without scripts; a script draws the ring around an order, and the table below the picture says the same.
+Whoever is not logged in is sent to the log-in page, and whoever is no staff is told so.
 """
 
 from litestar import Router
 from litestar.exceptions import HTTPException
 
 from securecart.errors import SecureCartError
-from securecart.web.console import orders, reviews
+from securecart.web.console import orders, reviews, rings
 from securecart.web.console.pages import told
 
 __all__ = ["routes"]
@@ -15,8 +16,9 @@ __all__ = ["routes"]
 routes = [
     Router(
         path="/console",
-        route_handlers=[*reviews.routes, *orders.routes],
+        route_handlers=[*reviews.routes, *orders.routes, *rings.routes],
         exception_handlers=dict.fromkeys((SecureCartError, HTTPException, Exception), told),
         include_in_schema=False,
     ),
+    Router(path="/console/ring", route_handlers=rings.drawings, include_in_schema=False),
 ]

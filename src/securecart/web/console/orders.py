@@ -1,4 +1,4 @@
-"""One order: what it was judged by, what became of it, and what is known of it since."""
+"""One order: what it was judged by, what became of it, what is known of it since, and the ring around it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from securecart.app import Shop
 from securecart.sessions import Session
 from securecart.web import positions
 from securecart.web.console.pages import Desk, page, see_other
+from securecart.web.console.rings import ring_of
 from securecart.web.shoppers import AnyRequest
 
 __all__ = ["routes"]
@@ -29,7 +30,7 @@ async def show(
         order = await orders.find(read, number)
         risk = await fraud.risk_of(read, number)
     countries = {risk.network_country, risk.card_country, order.shipping_address.country} - {None}
-    facts: dict[str, Any] = {"order": order, "risk": risk, "late": bool(late)}
+    facts: dict[str, Any] = {"order": order, "risk": risk, "ring": await ring_of(shop, number), "late": bool(late)}
     facts |= {"countries_differ": len(countries) > 1, "most": max((reason.points for reason in risk.reasons), default=0) or 1}
     return await page(Desk(request, shop, operator), "order.html", **facts)
 

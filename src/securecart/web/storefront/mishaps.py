@@ -19,7 +19,7 @@ from securecart.web.storefront.pages import AnyRequest, render
 
 __all__ = ["Mishaps"]
 
-FOR_PROGRAMS = ("/api", "/healthz", "/readyz", "/metrics")
+FOR_PROGRAMS = ("/api", "/console/ring/", "/healthz", "/readyz", "/metrics")
 
 TOLD: dict[int, tuple[str, str]] = {
     400: ("We could not read that", "Something in the address or the form was not as we expect it. Go back and try again."),
