@@ -25,3 +25,41 @@ SELECT shopper_id FROM orders GROUP BY shopper_id ORDER BY max(id) DESC LIMIT $1
 -- name: sizes
 -- Bytes of the database, and of all log that its server has written since it was made.
 SELECT pg_database_size(current_database()) AS database, (pg_current_wal_lsn() - '0/1000000'::pg_lsn)::bigint AS log;
+
+-- name: make_fraud_tables
+-- Tables for the links that the graph has: each order's things with its account, and who was seen with what, both ways.
+CREATE UNLOGGED TABLE fraud_link (thing text NOT NULL, account text NOT NULL, at bigint NOT NULL, is_fraud boolean NOT NULL);
+CREATE UNLOGGED TABLE fraud_pair (one text NOT NULL, other text NOT NULL);
+
+-- name: index_fraud_tables
+-- What the question below is looked up by.
+CREATE INDEX fraud_link_thing ON fraud_link (thing, at) INCLUDE (account, is_fraud);
+CREATE INDEX fraud_pair_one ON fraud_pair (one) INCLUDE (other);
+ANALYZE fraud_link;
+ANALYZE fraud_pair;
+
+-- name: fraud_question
+-- Of the things $1 at time $2: orders in all and in five windows, accounts, frauds; and what can be reached from them in two steps, how
+-- many of it, and how far the next known fraud is. Nobody walks through what has more than 200 neighbours.
+WITH RECURSIVE walk (thing, depth) AS (
+    SELECT thing, 1 FROM unnest($1::text[]) AS own (thing)
+    UNION
+    SELECT fraud_pair.other, walk.depth + 1
+    FROM walk
+    JOIN fraud_pair ON fraud_pair.one = walk.thing
+    WHERE walk.depth < 3
+        AND (SELECT count(*) FROM (SELECT FROM fraud_pair AS near WHERE near.one = walk.thing LIMIT 201) AS few) <= 200
+)
+SELECT
+    thing, count(*) AS orders, count(DISTINCT account) AS accounts, count(*) FILTER (WHERE is_fraud) AS frauds,
+    count(*) FILTER (WHERE at >= $2::bigint - 600000000) AS in_minutes, count(*) FILTER (WHERE at >= $2 - 3600000000) AS in_hour,
+    count(*) FILTER (WHERE at >= $2 - 86400000000) AS in_day, count(*) FILTER (WHERE at >= $2 - 604800000000) AS in_week,
+    count(*) FILTER (WHERE at >= $2 - 2592000000000) AS in_month, NULL::bigint AS reached, NULL::bigint AS hops
+FROM fraud_link
+WHERE thing = ANY ($1)
+GROUP BY thing
+UNION ALL
+SELECT
+    NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, count(DISTINCT walk.thing),
+    min(walk.depth) FILTER (WHERE EXISTS (SELECT FROM fraud_link WHERE fraud_link.thing = walk.thing AND fraud_link.is_fraud))
+FROM walk;

@@ -137,6 +137,22 @@ def backup(
 
 
 @app.command()
+def fraud(
+    as_json: Json = False,
+    accounts: Annotated[int, typer.Option("--accounts", min=100, help="Accounts in the graph.")] = 200_000,
+    links: Annotated[int, typer.Option("--links", min=500, help="Links between orders and things.")] = 1_000_000,
+    seconds: Seconds = 6.0,
+    connections: Annotated[int, typer.Option("--connections", min=1, help="Callers at once.")] = 16,
+    learn: Annotated[int, typer.Option("--learn", min=1_000, help="Orders to learn while that is measured.")] = 10_000,
+    seed: Seed = 1,
+    keep: Keep = False,
+) -> None:
+    """Judging orders by a large graph, learning, and the same question asked of PostgreSQL. On engines of its own."""
+    given = {"accounts": accounts, "links": links, "seconds": seconds, "connections": connections, "learn": learn, "seed": seed}
+    _finish("fraud", lambda bench: bench.run(bench.FraudOptions(**given)), as_json, keep)
+
+
+@app.command()
 def record() -> None:
     """Write the tables of docs/benchmarks.md anew from the results kept in docs/benchmarks/."""
     for name in _from_checkout("report").record():
