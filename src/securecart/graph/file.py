@@ -25,7 +25,8 @@ MB = 2**20
 # The part of its memory that changes may take before they are brought into the file.
 GROWN_SHARE = 0.3
 CHECKPOINT_MS = 60_000
-PLANS_MAX = 64
+# What changes something returns nothing, and costs less.
+WRITERS_PARTS_MAX = 64
 # Nobody is answered for about a second while the log is brought into the file, whatever is in it. Ten thousand orders or so.
 LOG_MB_MAX = 64
 Pieces = Sequence[tuple[str, Mapping[str, Any]]]
@@ -40,9 +41,9 @@ class File:
         self._database = _opened(folder / NAME, memory_mb)
         self._may_grow = memory_mb * MB * GROWN_SHARE
         self._grown = 0.0
-        self._all = [_Connection(self._database) for _ in range(connections)]
+        self._all = [_Connection(self._database, parts_max=memory_mb // connections) for _ in range(connections)]
         self._free = deque(self._all)
-        self._writer = _Connection(self._database)
+        self._writer = _Connection(self._database, parts_max=WRITERS_PARTS_MAX)
         for statement in _schema():
             self._all[0].execute(statement)
 
@@ -91,19 +92,24 @@ class _Connection(ladybug.Connection):
     """One that plans only so many statements and takes the parameters of others into their text.
 
     LadybugDB keeps each plan with parameters that it made, and a quarter of a megabyte for each part of it, until it is closed.
+    All connections together keep at most about a quarter of the memory.
     """
 
-    def __init__(self, database: ladybug.Database) -> None:
+    def __init__(self, database: ladybug.Database, *, parts_max: int) -> None:
         super().__init__(database, num_threads=1)
         self._planned: set[str] = set()
+        self._parts_left = parts_max
 
     def run(self, text: str, parameters: Mapping[str, Any], timeout_ms: int) -> Found:
         """The columns and rows of one statement."""
         self.set_query_timeout(timeout_ms)
-        if parameters and len(self._planned) >= PLANS_MAX and text not in self._planned:
-            text, parameters = with_literals(text, parameters), {}
-        elif parameters:
-            self._planned.add(text)
+        if parameters and text not in self._planned:
+            parts = 1 + text.count("UNION")
+            if parts > self._parts_left:
+                text, parameters = with_literals(text, parameters), {}
+            else:
+                self._planned.add(text)
+                self._parts_left -= parts
         found = self.execute(text, dict(parameters))
         result = found[-1] if isinstance(found, list) else found
         try:
