@@ -341,19 +341,20 @@ async def test_a_frozen_graph_is_left_alone_until_it_answers(tmp_path: Path) -> 
         assert await client.ask(ONE, within_s=1.0) == [{"one": 1}]
 
 
-async def test_neither_many_statements_nor_many_small_changes_fill_its_memory(client: Graph) -> None:
+async def test_neither_many_statements_nor_many_small_changes_fill_its_memory(tmp_path: Path) -> None:
     """Each would keep a little of it for good, or until much later, and then nothing could be read any more."""
-    await client.write(MARK, id="full", at=0)
-    for number in range(400):
-        found = Statement(f"UNWIND $ids AS x MATCH (a:Account {{id: x}}) RETURN a.id AS id{number}, {number} AS number")
-        assert await client.ask(found, ids=["full", "é ' \" \\ ` $x // ; \n"]) == [{f"id{number}": "full", "number": number}]
-    rows = [{"id": f"full-{number}", "at": 0} for number in range(6_000)]
-    await client.write(Statement("UNWIND $rows AS x CREATE (:Card {id: x.id, at: x.at})"), rows=rows)
-    change = Statement(
-        "UNWIND $rows AS x MATCH (c:Card {id: x.id}) SET c.memo = x.memo, c.frauds = x.frauds, c.accounts = x.frauds"
-    )
-    for number in range(600):
-        places = (number, number + 2_048, number + 4_096)
-        rows = [{"id": f"full-{place % 6_000}", "memo": "m" * 300, "frauds": number} for place in places]
-        await client.write(change, rows=rows)
-    assert await client.ask(ONE) == [{"one": 1}]
+    async with running(tmp_path / "data") as (_, client):
+        await client.write(MARK, id="full", at=0)
+        for number in range(400):
+            found = Statement(f"UNWIND $ids AS x MATCH (a:Account {{id: x}}) RETURN a.id AS id{number}, {number} AS number")
+            assert await client.ask(found, ids=["full", "é ' \" \\ ` $x // ; \n"]) == [{f"id{number}": "full", "number": number}]
+        rows = [{"id": f"full-{number}", "at": 0} for number in range(6_000)]
+        await client.write(Statement("UNWIND $rows AS x CREATE (:Card {id: x.id, at: x.at})"), rows=rows)
+        change = Statement(
+            "UNWIND $rows AS x MATCH (c:Card {id: x.id}) SET c.memo = x.memo, c.frauds = x.frauds, c.accounts = x.frauds"
+        )
+        for number in range(600):
+            places = (number, number + 2_048, number + 4_096)
+            rows = [{"id": f"full-{place % 6_000}", "memo": "m" * 300, "frauds": number} for place in places]
+            await client.write(change, rows=rows)
+        assert await client.ask(ONE) == [{"one": 1}]

@@ -25,6 +25,9 @@ MB = 2**20
 # The part of its memory that changes may take before they are brought into the file.
 GROWN_SHARE = 0.3
 CHECKPOINT_MS = 60_000
+FULL = "buffer pool is full"
+CHANGE_BYTES = 16 * 2**10
+CHANGES_COUNTED_MAX = 32
 # What changes something returns nothing, and costs less.
 WRITERS_PARTS_MAX = 64
 # Nobody is answered for about a second while the log is brought into the file, whatever is in it. Ten thousand orders or so.
@@ -61,15 +64,28 @@ class File:
         LadybugDB keeps what was changed in memory until it brings its log into the file, and only looks at how long the log
         is. Many small changes fill the memory long before, and then nothing can be read any more: so this looks at the memory.
         """
+        try:
+            return self._change(pieces, timeout_ms)
+        except RuntimeError as problem:
+            if FULL not in str(problem):
+                raise
+            self._checkpoint()  # nothing was changed, and now there is room
+            return self._change(pieces, timeout_ms)
+
+    def _change(self, pieces: Pieces, timeout_ms: int) -> Found:
         before = self._used()
         try:
             return _together(self._writer, pieces, timeout_ms)
         finally:
-            self._grown += max(0, self._used() - before)
+            # where the memory was full of what can be read again from the file, it does not grow
+            self._grown += max(self._used() - before, sum(map(_kept_bytes, pieces)))
             if self._grown > self._may_grow:
-                with contextlib.suppress(RuntimeError):  # somebody reads for longer than it waits: after the next change
-                    self._writer.run("CHECKPOINT", {}, CHECKPOINT_MS)
-                    self._grown = 0.0
+                self._checkpoint()
+
+    def _checkpoint(self) -> None:
+        with contextlib.suppress(RuntimeError):  # somebody reads for longer than it waits: after the next change
+            self._writer.run("CHECKPOINT", {}, CHECKPOINT_MS)
+            self._grown = 0.0
 
     def _used(self) -> int:
         return int(self._writer.run("CALL bm_info() RETURN *", {}, CHECKPOINT_MS)[1][0][1])
@@ -86,6 +102,13 @@ class File:
         for connection in (*self._all, self._writer):
             connection.close()
         self._database.close()
+
+
+def _kept_bytes(piece: tuple[str, Mapping[str, Any]]) -> int:
+    """About what LadybugDB keeps of the nodes that this changes: it grows with their number, and then less."""
+    text, parameters = piece
+    rows = max((len(value) for value in parameters.values() if isinstance(value, list)), default=1)
+    return CHANGE_BYTES * text.count("SET ") * min(rows, CHANGES_COUNTED_MAX)
 
 
 class _Connection(ladybug.Connection):
