@@ -63,3 +63,6 @@ SELECT
     NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, count(DISTINCT walk.thing),
     min(walk.depth) FILTER (WHERE EXISTS (SELECT FROM fraud_link WHERE fraud_link.thing = walk.thing AND fraud_link.is_fraud))
 FROM walk;
+-- name: judged_by
+-- How many orders were judged by the model and by caution.
+SELECT judged_by, count(*) AS orders FROM risk GROUP BY judged_by;
