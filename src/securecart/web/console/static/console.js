@@ -77,7 +77,7 @@
       },
       series: [{
         type: "graph", layout: "force", roam: true, draggable: true, scaleLimit: { min: 0.3, max: 4 },
-        force: { repulsion: room * 0.8, edgeLength: [room / 9, room / 5], gravity: 0.14, layoutAnimation: false },
+        force: { repulsion: room * 1.3, edgeLength: [room / 8, room / 4], gravity: 0.12, layoutAnimation: false },
         labelLayout: { hideOverlap: true },
         categories: KINDS.map((kind) => ({ name: SYMBOLS[kind][0], symbol: SYMBOLS[kind][1] })),
         data: [...nodes.values()].map(looks), links: [...links.values()],
