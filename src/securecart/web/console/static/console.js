@@ -37,14 +37,17 @@
     return nodes.size - before;
   };
 
+  // Names of these are never left out where there is little room.
+  const weighty = (node) => node.is_fraud || node.key === place.dataset.here;
+
   const looks = (node) => {
     const here = node.key === place.dataset.here;
     const own = colour(`kind-${node.kind}`);
     const bad = node.is_fraud;
     const more = node.left_out ? `+${node.left_out.toLocaleString("en")}` : "";
     return {
-      id: node.key, name: node.key, category: KINDS.indexOf(node.kind), symbol: SYMBOLS[node.kind][1],
-      symbolSize: here ? 38 : node.kind === "order" ? 18 : 24,
+      id: node.key, name: node.key, x: node.x, y: node.y, category: KINDS.indexOf(node.kind), symbol: SYMBOLS[node.kind][1],
+      symbolSize: (here ? 38 : node.kind === "order" ? 18 : 24) * (place.clientWidth < 500 ? 0.7 : 1),
       itemStyle: {
         color: bad ? colour("fraud") : own, borderWidth: here ? 5 : node.left_out || node.frauds ? 3 : 1.5,
         borderColor: here ? colour("accent") : node.frauds ? colour("fraud") : colour("surface"),
@@ -76,28 +79,32 @@
         },
       },
       series: [{
-        type: "graph", layout: "force", roam: true, draggable: true, scaleLimit: { min: 0.3, max: 4 },
+        type: "graph", layout: "force", roam: true, draggable: true, scaleLimit: { min: 0.3, max: 4 }, left: "7%", right: "7%", top: 30, bottom: 85, preserveAspect: "contain",
         force: { repulsion: room * 1.3, edgeLength: [room / 8, room / 4], gravity: 0.12, layoutAnimation: false },
-        labelLayout: { hideOverlap: true },
+        labelLayout: ({ dataIndex }) => ({ hideOverlap: !weighty([...nodes.values()][dataIndex]) }),
         categories: KINDS.map((kind) => ({ name: SYMBOLS[kind][0], symbol: SYMBOLS[kind][1] })),
         data: [...nodes.values()].map(looks), links: [...links.values()],
         lineStyle: { color: colour("line-strong"), width: 1.3, opacity: 0.75, curveness: 0.04 },
         emphasis: { focus: "adjacency", lineStyle: { width: 2.5 } },
       }],
     });
-    fit();
+    settle();
     place.dataset.nodes = nodes.size;
   };
 
-  // Moves and shrinks the picture until all of it is seen, above the legend.
-  const fit = () => {
+  // Keeps the places that were found, drawn out to the width there is; the chart then shows all of them, whatever the window.
+  const settle = () => {
     const data = chart.getModel().getSeriesByIndex(0).getData();
-    const points = [...nodes.keys()].map((_, index) => data.getItemLayout(index));
-    const [left, right] = [Math.min, Math.max].map((most) => most(...points.map(([x]) => x)));
-    const [top, bottom] = [Math.min, Math.max].map((most) => most(...points.map(([, y]) => y)));
-    const wanted = [(place.clientWidth - 110) / (right - left || 1), (place.clientHeight - 150) / (bottom - top || 1)];
-    const zoom = Math.min(1.2, ...wanted);
-    chart.setOption({ series: [{ zoom, center: [(left + right) / 2, (top + bottom) / 2 + 25 / zoom] }] });
+    const span = (axis) => {
+      const values = [...nodes.keys()].map((_, index) => data.getItemLayout(index)[axis]);
+      return Math.max(...values) - Math.min(...values) || 1;
+    };
+    const stretch = Math.min(1.9, Math.max(0.55, (place.clientWidth / place.clientHeight) * (span(1) / span(0))));
+    [...nodes.values()].forEach((node, index) => {
+      const [x, y] = data.getItemLayout(index);
+      Object.assign(node, { x: x * stretch, y });
+    });
+    chart.setOption({ series: [{ layout: "none", data: [...nodes.values()].map(looks), zoom: 1, center: null }] });
   };
 
   // What walking on found gets a row too.
@@ -116,16 +123,17 @@
   const walk = async (key) => {
     const node = nodes.get(key);
     if (!node || walked.has(key)) return;
+    walked.add(key);
     tell(`Looking around ${SYMBOLS[node.kind][0].toLowerCase()} ${node.name}\u2026`);
     try {
       const known = new Set(nodes.keys());
       const drawing = await fetched(`/console/ring/${node.kind}/${encodeURIComponent(node.id)}`);
       const count = add(drawing);
-      walked.add(key);
       [...nodes.values()].filter((one) => !known.has(one.key)).forEach(list);
       draw();
       tell(`${count || "Nothing"} new around ${SYMBOLS[node.kind][0].toLowerCase()} ${node.name}; ${nodes.size} things in all`);
     } catch {
+      walked.delete(key);
       tell("The graph cannot be asked at the moment; try again in a few seconds.");
     }
   };
