@@ -83,9 +83,14 @@ class File:
                 self._checkpoint()
 
     def _checkpoint(self) -> None:
-        with contextlib.suppress(RuntimeError):  # somebody reads for longer than it waits: after the next change
+        began = time.monotonic()
+        try:
             self._writer.run("CHECKPOINT", {}, CHECKPOINT_MS)
+        except RuntimeError as problem:  # such as that somebody reads for longer than it waits: after the next change
+            log.warning("the log could not be brought into the file", problem=str(problem))
+        else:
             self._grown = 0.0
+            log.info("the log was brought into the file", seconds=round(time.monotonic() - began, 3))
 
     def _used(self) -> int:
         return int(self._writer.run("CALL bm_info() RETURN *", {}, CHECKPOINT_MS)[1][0][1])
