@@ -86,7 +86,7 @@ async def test_money_is_captured_at_once_or_promised(world: World) -> None:
 
 
 async def test_a_token_tells_its_card_before_anything_is_charged(world: World) -> None:
-    looked = await world.gateway.card(world.good)
+    (looked,) = await world.gateway.cards([world.good])
     assert looked is not None
     assert (looked.brand, looked.last4, len(looked.country)) == ("visa", "4242", 2)
     charged = await world.authorise(a_reference(), capture=True)
@@ -94,7 +94,7 @@ async def test_a_token_tells_its_card_before_anything_is_charged(world: World) -
 
 
 async def test_a_card_that_will_be_declined_can_be_looked_at(world: World) -> None:
-    bad, good = await world.gateway.card(world.bad), await world.gateway.card(world.good)
+    bad, good = await world.gateway.cards([world.bad, world.good])
     assert bad is not None
     assert good is not None
     assert bad.fingerprint not in {"", good.fingerprint}
@@ -104,7 +104,7 @@ async def test_a_card_that_will_be_declined_can_be_looked_at(world: World) -> No
     "token", ["pm_made_up", "4242424242424242", "..", "../healthz", "a/b?c=d#e", "with space", "ü", "x" * 300]
 )
 async def test_there_is_no_card_behind_a_token_nobody_knows(world: World, token: str) -> None:
-    assert await world.gateway.card(token) is None
+    assert await world.gateway.cards([token]) == [None]
 
 
 async def test_a_gateway_that_gives_no_answer_is_away_and_not_without_that_card(engines: Settings, world: World) -> None:
@@ -114,7 +114,7 @@ async def test_a_gateway_that_gives_no_answer_is_away_and_not_without_that_card(
     )
     gateway = payments.connect(ours)
     with pytest.raises(GatewayAway):
-        await gateway.card(world.good)
+        await gateway.cards([world.good])
     await gateway.close()
 
 

@@ -244,8 +244,8 @@ async def test_a_request_sent_again_is_answered_with_the_held_order(shop: Shop) 
 
 async def test_a_gateway_that_does_not_name_the_card_stops_no_sale(shop: Shop) -> None:
     class Mute(Silent):
-        async def card(self, token: str) -> Any:
-            assert token == "tok_visa"
+        async def cards(self, tokens: Sequence[str]) -> Any:
+            assert tokens == ["tok_visa"]
             raise GatewayAway(store="card gateway", retry_after=2)
 
     judge, sku = Says("accept"), await a_product(shop.database, price_minor=500, stock=10)

@@ -24,7 +24,7 @@ async def card_behind(till: Till, token: str) -> Card:
         return UNKNOWN
     try:
         async with asyncio.timeout(till.card_within_s):
-            return await till.gateway.card(token) or UNKNOWN
+            return await till.card(token) or UNKNOWN
     except (GatewayAway, TimeoutError):
         return UNKNOWN
 

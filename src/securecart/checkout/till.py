@@ -13,7 +13,7 @@ from securecart.fraud import Judge
 from securecart.grouping import Grouped
 from securecart.orders import Decided, Opened
 from securecart.patience import FAILOVER
-from securecart.payments import Gateway
+from securecart.payments import Card, Gateway
 from securecart.stores.cache import Cache
 from securecart.stores.dynamodb import DynamoDB
 from securecart.stores.postgres import Database
@@ -21,13 +21,15 @@ from securecart.stores.postgres import Database
 __all__ = ["Till"]
 
 UNGROUPED_AT_ONCE = 8
+# looking at cards holds nothing up, and one answer may take long
+CARDS_AT_ONCE = 4
 
 Ask = TypeVar("Ask")
 Answer = TypeVar("Answer")
 
 
 class Till:
-    """One for each process. `open`, `settle` and `cost` are called by each checkout alone and carried out in groups.
+    """One for each process. `card`, `open`, `settle` and `cost` are called by each checkout alone and carried out in groups.
 
     At most `group_most` orders share a transaction; 1 turns grouping off. `pace` says how long payments are waited for,
     `region` is where they are sold. A `judge` looks at each order before its payment; the gateway is given `card_within_s` to
@@ -63,6 +65,8 @@ class Till:
         def grouped(work: Callable[[Sequence[Ask]], Awaitable[Sequence[Answer | Exception]]]) -> Grouped[Ask, Answer]:
             return Grouped(functools.partial(together.through_failover, patience_s, work), most=group_most, at_once=at_once)
 
+        cards = functools.partial(together.cards_all, gateway)
+        self.card: Grouped[str, Card | None] = Grouped(cards, most=group_most, at_once=CARDS_AT_ONCE)
         self.cost: Grouped[Question, Cost] = grouped(functools.partial(together.cost_all, database))
         settle = functools.partial(together.settle_all, database, region, hold_s=pace.review_s)
         self.open: Grouped[Opening, Opened] = grouped(functools.partial(together.open_all, database, gateway.name))

@@ -13,11 +13,12 @@ import msgspec
 from securecart import catalog, fraud, inventory, orders, payments
 from securecart.catalog import PricedItem
 from securecart.checkout.model import REVIEW_S, Cost, Opening, Question, Rates, Settlement
-from securecart.errors import CartBought, OutOfStock, StoreAway, StoreBusy
+from securecart.errors import CartBought, GatewayAway, OutOfStock, StoreAway, StoreBusy
 from securecart.events import OrderDeclined, OrderPlaced
 from securecart.inventory import Hold, Shelves, Taken
 from securecart.orders import Decided, NewOrder, Opened
 from securecart.patience import FAILOVER, repeat
+from securecart.payments import Card, Gateway
 from securecart.stores.postgres import Database, Transaction, log, rows, statements_of
 from securecart.values import Line, Money
 
@@ -25,6 +26,14 @@ SQL = statements_of(__package__)
 
 Ask = TypeVar("Ask")
 Answer = TypeVar("Answer")
+
+
+async def cards_all(gateway: Gateway, tokens: Sequence[str]) -> Sequence[Card | Exception | None]:
+    """The card behind each token, as far as the gateway says."""
+    try:
+        return await gateway.cards(tokens)
+    except GatewayAway as away:
+        return [away] * len(tokens)  # told to each: there is no time to ask one by one
 
 
 async def cost_all(database: Database, questions: Sequence[Question]) -> list[Cost]:

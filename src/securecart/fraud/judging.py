@@ -35,7 +35,7 @@ class Ask(Protocol):
 
 
 GROUP_MOST = 64
-GROUPS_AT_ONCE = 2
+GROUPS_AT_ONCE = 1
 TELL_EVERY_S = 10.0
 
 _verdicts = Counter("securecart_fraud_verdicts_total", "Orders judged before their payment.", ["verdict", "judged_by"])

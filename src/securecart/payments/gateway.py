@@ -6,6 +6,7 @@ A payment is known by its reference, the order's number. Charging one reference 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -23,8 +24,8 @@ class Gateway(Protocol):
         """What is kept with each payment."""
         ...
 
-    async def card(self, token: str) -> Card | None:
-        """Which card a token stands for, and nothing is charged; None when the gateway knows no card behind it."""
+    async def cards(self, tokens: Sequence[str]) -> list[Card | None]:
+        """Which card each token stands for, and nothing is charged; None where the gateway knows no card behind it."""
         ...
 
     async def authorise(self, reference: str, amount: Money, token: str, *, capture: bool) -> Charge:

@@ -9,7 +9,7 @@ keeps such keys for a day; an older intent is searched for by its metadata.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -167,19 +167,9 @@ class StripeGateway:
             key, http_client=self._http, max_network_retries=RETRIES, base_addresses={"api": url} if url else {}
         ).v1
 
-    async def card(self, token: str) -> Card | None:
-        """Which card the PaymentMethod `token` is; None for one that Stripe does not know, or that is no card."""
-        if not is_token(token):
-            return None
-        async with self._asking("a card"):  # the token is a secret: it is not logged
-            try:
-                found = await self._client.payment_methods.retrieve_async(token)
-            except stripe.InvalidRequestError as error:
-                if _is_missing(error):
-                    return None
-                raise
-        method = msgspec.convert(found.to_dict(), Method)
-        return None if method.card is None else method.card.told
+    async def cards(self, tokens: Sequence[str]) -> list[Card | None]:
+        """Which card each PaymentMethod is, asked at once; None for one that Stripe does not know, or that is no card."""
+        return list(await asyncio.gather(*map(self._card, tokens)))
 
     async def authorise(self, reference: str, amount: Money, token: str, *, capture: bool) -> Charge:
         """Charge the PaymentMethod `token`, once per reference; without `capture` the money is only promised."""
@@ -272,6 +262,19 @@ class StripeGateway:
     async def close(self) -> None:
         """Close the connections."""
         await self._http.close_async()  # type: ignore[no-untyped-call]
+
+    async def _card(self, token: str) -> Card | None:
+        if not is_token(token):
+            return None
+        async with self._asking("a card"):  # the token is a secret: it is not logged
+            try:
+                found = await self._client.payment_methods.retrieve_async(token)
+            except stripe.InvalidRequestError as error:
+                if _is_missing(error):
+                    return None
+                raise
+        method = msgspec.convert(found.to_dict(), Method)
+        return None if method.card is None else method.card.told
 
     async def _create(self, reference: str, amount: Money) -> str:
         """The id of the reference's intent, new or not; the body names nothing that could differ the next time."""

@@ -16,6 +16,8 @@ from securecart.stores.postgres import Database, Nearby
 
 __all__ = ["Progress", "Reader", "Stores"]
 
+GATHER_S = 0.05
+
 # told now and then how many things are done
 Progress = Callable[[int], None]
 
@@ -48,7 +50,8 @@ class Reader(Struct, frozen=True):
 
     `rebuild` makes all of its work anew and counts the things it wrote; `differences` counts what is otherwise than the
     orders database says. A reader that is `essential` slows the shop's intake when it falls behind. One that is `shared`
-    writes what all regions have in common: it has one place and one turn, whichever region's worker runs it.
+    writes what all regions have in common: it has one place and one turn, whichever region's worker runs it. After a batch that
+    was not full it waits `gather_s` for more of the same moment: fewer and fuller batches cost less.
     """
 
     name: str
@@ -58,3 +61,4 @@ class Reader(Struct, frozen=True):
     differences: Callable[[Stores], Awaitable[int]] | None = None
     essential: bool = True
     shared: bool = False
+    gather_s: float = GATHER_S

@@ -32,8 +32,6 @@ BATCH_FACTS = 500
 LOOK_AGAIN_S = 1.0
 # The knock comes from the writer; a node that follows has what it tells of a moment later.
 LOOK_NEAR_S = 0.2
-# after a knock, wait for more of the same moment: fewer and fuller batches cost less; very full ones hold up the shoppers
-GATHER_S = 0.05
 POLL_S = 0.02
 OFFER_TURN_S = 1.0
 
@@ -169,7 +167,7 @@ async def _read_while_ours(line: Line, bell: asyncio.Event, stores: Stores, read
                 async with asyncio.timeout(LOOK_AGAIN_S if stores.near is None else LOOK_NEAR_S):
                     await bell.wait()
         if rows < BATCH_FACTS:
-            await asyncio.sleep(GATHER_S)
+            await asyncio.sleep(reader.gather_s)
 
 
 async def _catch_up(line: Line, stores: Stores, reader: Reader, goal: Place) -> None:

@@ -22,7 +22,14 @@ READERS = (
     Reader("cache", "drops product pages and prices that changed", cache.read, cache.rebuild, essential=False),
     # a shop whose graph knows less judges with more caution, and sells
     Reader(
-        "graph", "teaches the graph who shares what", graph.read, graph.rebuild, graph.differences, essential=False, shared=True
+        "graph",
+        "teaches the graph who shares what",
+        graph.read,
+        graph.rebuild,
+        graph.differences,
+        essential=False,
+        shared=True,
+        gather_s=0.5,
     ),
 )
 SHARED = frozenset(reader.name for reader in READERS if reader.shared)

@@ -45,6 +45,12 @@ class Charge(Struct, frozen=True):
     capture: bool = True
 
 
+class Look(Struct, frozen=True):
+    """Tokens whose cards are wanted."""
+
+    tokens: Annotated[tuple[str, ...], Meta(max_length=1_000)]
+
+
 class Conclude(Struct, frozen=True):
     """A reference on which the last word is wanted."""
 
@@ -68,6 +74,12 @@ class GiveBack(Struct, frozen=True):
 
     amount_minor: Amount
     reason: str = ""
+
+
+async def tokens(request: web.Request) -> web.StreamResponse:
+    """The cards behind several tokens, null where there is none; nothing is charged."""
+    named = (card_of(one) for one in (await _body(request, Look)).tokens)
+    return _json({"items": [None if card is None else card.told for card in named]})
 
 
 async def charge(request: web.Request) -> web.StreamResponse:
@@ -157,6 +169,7 @@ async def healthz(_request: web.Request) -> web.StreamResponse:
 ROUTES = (
     web.get("/healthz", healthz),
     web.get("/v1/tokens/{token}", token),
+    web.post("/v1/tokens", tokens),
     web.post("/v1/payments", charge),
     web.get("/v1/payments", find_by_reference),
     web.post("/v1/payments/conclude", conclude),
