@@ -78,6 +78,7 @@ async def test_forms_need_the_token_and_pages_are_kept_by_nobody(shop: Shop, sho
         operator.token = "forged"
         for path in FORMS:
             await operator.send(path.format(number), status=HTTPStatus.FORBIDDEN)
+        assert "This is not here" in await operator.open("/console/find?number=%C3%A9%0d%0aX", status=HTTPStatus.NOT_FOUND)
         assert "This is not here" in await operator.open("/console/orders/SC-NONE", status=HTTPStatus.NOT_FOUND)
         assert "cursor" in await operator.open("/console/reviews?after=zz", status=HTTPStatus.UNPROCESSABLE_ENTITY)
     assert (await risk(shop, number)).is_held
@@ -137,6 +138,7 @@ async def test_drawings_are_for_staff_only_and_tell_programs_what_is_wrong(
                 async with visitor.http.get(path.format(ring.held.number), allow_redirects=False) as answer:
                     kind = "application/json" if status == HTTPStatus.OK else "application/problem+json"
                     assert (answer.status, answer.content_type) == (status, kind), path
+                    assert status != HTTPStatus.OK or answer.headers["cache-control"] == "no-store"
             for path in ("/console/ring/cat/x", "/console/things/cat/x") if status == HTTPStatus.OK else ():
                 await visitor.open(path, status=HTTPStatus.NOT_FOUND)
 
@@ -201,6 +203,7 @@ async def test_the_api_lists_decides_and_marks_for_staff(shop: Shop, shop_url: s
         assert listed["waiting"] >= 2
         async with http.get(f"/api/fraud/orders/{good.number}", headers=staff) as answer:
             judged = await answer.json()
+            assert answer.headers["cache-control"] == "no-store"
         assert (judged["verdict"], judged["reasons"][0]["words"]) == ("review", "known fraud from this device: 2")
         async with http.post(f"/api/fraud/reviews/{good.number}/release", headers=staff) as answer:
             assert (answer.status, (await answer.json())["status"]) == (HTTPStatus.OK, "paid")

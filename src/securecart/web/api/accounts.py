@@ -20,7 +20,7 @@ from securecart.web import positions
 from securecart.web.limits import limit
 from securecart.web.shoppers import AnyRequest, provide_session, sign_in, sign_out
 
-__all__ = ["routes"]
+__all__ = ["PRIVATE", "routes"]
 
 
 class GuestSession(Struct, frozen=True):

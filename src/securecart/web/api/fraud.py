@@ -16,6 +16,7 @@ from securecart.orders import Order
 from securecart.sessions import Session
 from securecart.values import Text
 from securecart.web import positions
+from securecart.web.api.accounts import PRIVATE
 from securecart.web.shoppers import AnyRequest
 
 __all__ = ["routes"]
@@ -43,7 +44,7 @@ class Marked(Struct, frozen=True):
     changed: list[str]
 
 
-@get("/api/fraud/reviews", tags=["fraud"])
+@get("/api/fraud/reviews", response_headers=PRIVATE, tags=["fraud"])
 async def list_reviews(
     request: AnyRequest,
     shop: Shop,
@@ -73,7 +74,7 @@ async def cancel_order(request: AnyRequest, shop: Shop, operator: Session, numbe
     return order
 
 
-@get("/api/fraud/orders/{number:str}", tags=["fraud"])
+@get("/api/fraud/orders/{number:str}", response_headers=PRIVATE, tags=["fraud"])
 async def find_risk(request: AnyRequest, shop: Shop, operator: Session, number: FromPath[str]) -> Risk:
     """What an order was judged by, with the reasons, and what became of that; for the shop's staff."""
     async with shop.database.read(await positions.of(shop, request, operator)) as read:

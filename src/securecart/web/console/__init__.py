@@ -5,6 +5,7 @@ Whoever is not logged in is sent to the log-in page, and whoever is no staff is 
 """
 
 from litestar import Router
+from litestar.datastructures import ResponseHeader
 from litestar.exceptions import HTTPException
 
 from securecart.errors import SecureCartError
@@ -13,6 +14,8 @@ from securecart.web.console.pages import told
 
 __all__ = ["routes"]
 
+UNKEPT = ResponseHeader(name="Cache-Control", value="no-store", documentation_only=False)
+
 routes = [
     Router(
         path="/console",
@@ -20,5 +23,5 @@ routes = [
         exception_handlers=dict.fromkeys((SecureCartError, HTTPException, Exception), told),
         include_in_schema=False,
     ),
-    Router(path="/console/ring", route_handlers=rings.drawings, include_in_schema=False),
+    Router(path="/console/ring", route_handlers=rings.drawings, response_headers=[UNKEPT], include_in_schema=False),
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 from litestar import Response, get, post
 from litestar.params import FromPath, FromQuery
@@ -12,7 +13,7 @@ from securecart import checkout, fraud, orders
 from securecart.app import Shop
 from securecart.sessions import Session
 from securecart.web import positions
-from securecart.web.console.pages import Desk, page, see_other
+from securecart.web.console.pages import HOME, Desk, page, see_other
 from securecart.web.console.rings import ring_of
 from securecart.web.shoppers import AnyRequest
 
@@ -40,7 +41,7 @@ async def find(operator: Session, number: FromQuery[str] = "") -> Response[str]:
     """To the order whose number was typed."""
     del operator
     wanted = number.strip().upper()
-    return see_other(f"/console/orders/{wanted}" if wanted.replace("-", "").isalnum() else "/console/reviews")
+    return see_other(f"/console/orders/{quote(wanted, safe='')}" if wanted else HOME)
 
 
 @post("/orders/{number:str}/mark", status_code=HTTPStatus.OK, repeatable=True)

@@ -21,7 +21,7 @@ from securecart.web.mishaps import mishap_of
 from securecart.web.rendering import templates_of
 from securecart.web.shoppers import AnyRequest
 
-__all__ = ["Desk", "page", "see_other", "told"]
+__all__ = ["HOME", "Desk", "page", "see_other", "told"]
 
 HEADERS = {"cache-control": "no-store", "vary": "cookie"}
 HOME = "/console/reviews"
@@ -76,6 +76,9 @@ def told(request: AnyRequest, error: Exception) -> Response[str]:
         back = request.url.path if request.method == "GET" else HOME
         return see_other(f"/login?{urlencode({'next': back})}")
     mishap = mishap_of(request, error)
+    heading = HEADINGS.get(HTTPStatus(mishap.status), "Something went wrong")
+    if mishap.status == HTTPStatus.FORBIDDEN and request.method == "POST":
+        heading = "The form was not taken"
     shop: Shop = request.app.state.shop
     facts = {
         "shop_name": shop.settings.shop_name,
@@ -84,7 +87,7 @@ def told(request: AnyRequest, error: Exception) -> Response[str]:
         "csrf_token": "",
         "path": request.url.path,
         "status": mishap.status,
-        "heading": HEADINGS.get(HTTPStatus(mishap.status), "Something went wrong"),
+        "heading": heading,
         "text": error.message if isinstance(error, SecureCartError) else "It was noted. Go back and try again.",
     }
     return _answer("error.html", facts, mishap.status, mishap.headers)

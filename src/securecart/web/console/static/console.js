@@ -16,6 +16,8 @@
   const tell = (sentence) => { document.getElementById("walked").textContent = sentence; };
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
+  const isNarrow = () => place.clientWidth < 500;
+
   const fetched = async (address) => {
     const answer = await fetch(address, { headers: { accept: "application/json" } });
     if (!answer.ok) throw new Error(`${answer.status}`);
@@ -47,7 +49,7 @@
     const more = node.left_out ? `+${node.left_out.toLocaleString("en")}` : "";
     return {
       id: node.key, name: node.key, x: node.x, y: node.y, category: KINDS.indexOf(node.kind), symbol: SYMBOLS[node.kind][1],
-      symbolSize: (here ? 38 : node.kind === "order" ? 18 : 24) * (place.clientWidth < 500 ? 0.7 : 1),
+      symbolSize: (here ? 38 : node.kind === "order" ? 18 : 24) * (isNarrow() ? 0.7 : 1),
       itemStyle: {
         color: bad ? colour("fraud") : own, borderWidth: here ? 5 : node.left_out || node.frauds ? 3 : 1.5,
         borderColor: here ? colour("accent") : node.frauds ? colour("fraud") : colour("surface"),
@@ -64,6 +66,7 @@
   document.documentElement.classList.add("drawn");
   const chart = echarts.init(place, null, { renderer: "canvas" });
   const draw = () => {
+    const narrow = isNarrow();
     const room = Math.min(place.clientWidth, place.clientHeight);
     chart.setOption({
       aria: { enabled: false },
@@ -79,7 +82,7 @@
         },
       },
       series: [{
-        type: "graph", layout: "force", roam: true, draggable: true, scaleLimit: { min: 0.3, max: 4 }, left: "7%", right: "7%", top: 30, bottom: 85, preserveAspect: "contain",
+        type: "graph", layout: "force", roam: true, draggable: true, scaleLimit: { min: 0.3, max: 4 }, left: narrow ? "14%" : "7%", right: narrow ? "14%" : "7%", top: 30, bottom: narrow ? 120 : 85, preserveAspect: "contain",
         force: { repulsion: room * 1.3, edgeLength: [room / 8, room / 4], gravity: 0.12, layoutAnimation: false },
         labelLayout: ({ dataIndex }) => ({ hideOverlap: !weighty([...nodes.values()][dataIndex]) }),
         categories: KINDS.map((kind) => ({ name: SYMBOLS[kind][0], symbol: SYMBOLS[kind][1] })),
