@@ -22,7 +22,6 @@ from securecart.orders import Order
 __all__ = ["explain", "mark", "review", "rings"]
 
 QUEUE_MOST = 100
-ID_LENGTH = 24
 BAR_LENGTH = 20
 
 NumberArgument = Annotated[str, typer.Argument(metavar="ORDER", help="The order's number, such as SC-4K7QM-9XR2D.")]
@@ -176,7 +175,7 @@ def _show_risk(risk: Risk) -> None:
         ("card", risk.card, risk.card_country),
     ):
         where = f" ({country})" if country else ""
-        out.print(f"  {name}: {(value or 'not known')[:ID_LENGTH]}{where}", markup=False, soft_wrap=True)
+        out.print(f"  {name}: {value or 'not known'}{where}", markup=False, soft_wrap=True)
     if risk.review is not None:
         what = f"{risk.review.outcome} by {risk.review.decided_by}" if risk.review.outcome else "waits for a person"
         out.print(f"  review: {what}, due {risk.review.due_at:%Y-%m-%d %H:%M} UTC", markup=False, soft_wrap=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
+from collections.abc import Awaitable
 from datetime import UTC, datetime
-from typing import get_args
+from typing import TypeVar, get_args
 from urllib.parse import quote
 
 from litestar import Response, get
@@ -15,12 +17,16 @@ from securecart import fraud
 from securecart.app import Shop
 from securecart.errors import NotFound, StoreAway
 from securecart.fraud import NodeKind, RingNode, RingView
+from securecart.patience import GRAPH
 from securecart.sessions import Session
 from securecart.web.console.pages import Desk, page
 from securecart.web.shoppers import AnyRequest
 
 __all__ = ["Drawing", "drawings", "ring_of", "routes"]
 
+Answer = TypeVar("Answer")
+
+PATIENCE_S = 5.0
 KINDS: tuple[NodeKind, ...] = get_args(NodeKind)
 RINGS_MOST = 50
 NEIGHBOURS_MOST = 40
@@ -72,7 +78,7 @@ class Drawing(Struct, frozen=True):
 async def show_rings(request: AnyRequest, shop: Shop, operator: Session) -> Response[str]:
     """Things that several accounts share, known fraud first."""
     try:
-        found = await fraud.rings(shop.graph, limit=RINGS_MOST)
+        found = await _in_time(fraud.rings(shop.graph, limit=RINGS_MOST))
     except StoreAway:
         found = None
     return await page(Desk(request, shop, operator), "rings.html", rings=found)
@@ -95,7 +101,7 @@ async def show_thing(
 async def draw_order(shop: Shop, operator: Session, number: FromPath[str]) -> Drawing:
     """The ring around an order, as the page's script draws it."""
     del operator
-    return _drawn(await fraud.ring_around(shop.graph, "order", number))
+    return _drawn(await _in_time(fraud.ring_around(shop.graph, "order", number)))
 
 
 @get("/{kind:str}/{key:path}")
@@ -108,7 +114,7 @@ async def draw_thing(shop: Shop, operator: Session, kind: FromPath[str], key: Fr
 async def ring_of(shop: Shop, number: str) -> Drawing | None:
     """The ring around an order; None while the graph cannot be asked."""
     try:
-        return _drawn(await fraud.ring_around(shop.graph, "order", number))
+        return _drawn(await _in_time(fraud.ring_around(shop.graph, "order", number)))
     except StoreAway:
         return None
 
@@ -116,7 +122,16 @@ async def ring_of(shop: Shop, number: str) -> Drawing | None:
 async def _neighbours(shop: Shop, kind: str, name: str) -> Drawing:
     if kind not in KINDS:
         raise NotFound(noun="kind of thing", key=kind)
-    return _drawn(await fraud.neighbours_of(shop.graph, kind, name, limit=NEIGHBOURS_MOST))
+    return _drawn(await _in_time(fraud.neighbours_of(shop.graph, kind, name, limit=NEIGHBOURS_MOST)))
+
+
+async def _in_time(answer: Awaitable[Answer]) -> Answer:
+    """What the graph answers; `StoreAway` also where it takes longer than a person waits for a page."""
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            return await answer
+    except TimeoutError as late:
+        raise StoreAway(store=GRAPH.name) from late
 
 
 def _drawn(view: RingView) -> Drawing:
