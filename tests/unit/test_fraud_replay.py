@@ -72,11 +72,13 @@ def test_hops_lead_over_shared_things() -> None:
         row(6, "other", device="d8", card="c2"),
         row(7, "far", device="d2"),
         row(8, "nobody", device="d7"),
+        row(9, "many", device="d1", card="c2"),
     ]
-    assert [past.ring.hops for past in pasts(rows)][3:] == [1, 1, 2, 3, None]
-    ring = pasts(rows)[6].ring
-    assert (ring.accounts, ring.things, ring.links) == (3, 4, 7)
-    assert ring.density == 7 / 12
+    assert [past.ring.hops for past in pasts(rows)][3:] == [1, 1, 2, 3, None, 1]
+    far, many = pasts(rows)[6].ring, pasts(rows)[8].ring
+    assert (far.accounts, far.things, far.links, far.density) == (1, 1, 1, 1.0)
+    # the device was used by thief, friend and other, the card by friend, the friend's friend and other
+    assert (many.accounts, many.things, many.links, many.density) == (4, 2, 6, 6 / 8)
 
 
 def test_a_device_that_everybody_uses_links_nobody() -> None:

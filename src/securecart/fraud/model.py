@@ -74,11 +74,11 @@ class Seen(Struct, frozen=True):
 
 
 class Ring(Struct, frozen=True):
-    """What can be reached from an attempt over shared things.
+    """Who shares what an attempt is made with.
 
     `hops` to known fraud: 1 when a thing of the attempt's own was in such an order, 2 when one that was seen with it was,
-    3 one further, None when none was found. `accounts` other than the attempt's own and `things` that link them are
-    counted to the same depth; `links` are those between the two.
+    3 one further, None when none was found. `accounts` other than the attempt's own share `things` of its own; `links` are
+    those between the two.
     """
 
     hops: int | None = None
@@ -88,7 +88,7 @@ class Ring(Struct, frozen=True):
 
     @property
     def density(self) -> float:
-        """How much of all that could be shared is shared, 0 to 1."""
+        """How much of all that these accounts could share is shared, 0 to 1."""
         possible = self.accounts * self.things
         return self.links / possible if possible else 0.0
 

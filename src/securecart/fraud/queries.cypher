@@ -5,6 +5,10 @@
 // What is known of those of the things $things that are there.
 UNWIND $things AS thing MATCH (t:Thing {id: thing}) RETURN 'Thing' AS label, t.id AS id, t.memo AS memo
 
+// name: near_fraud
+// Those of the things $things that were seen with known fraud.
+UNWIND $things AS thing MATCH (t:Thing {id: thing}) WHERE t.near > 0 RETURN 'Thing' AS label, t.id AS id
+
 // name: taught
 // Those of the orders $orders that were taught before, and how.
 UNWIND $orders AS number MATCH (o:`Order` {id: number}) RETURN o.id AS id, o.status AS status, coalesce(o.fraud, false) AS fraud
@@ -12,7 +16,7 @@ UNWIND $orders AS number MATCH (o:`Order` {id: number}) RETURN o.id AS id, o.sta
 // name: new_things
 // Things that the graph has not seen, with their counts.
 UNWIND $new_things AS x
-CREATE (:Thing {id: x.id, at: x.at, frauds: x.frauds, accounts: x.accounts, memo: x.memo})
+CREATE (:Thing {id: x.id, at: x.at, frauds: x.frauds, accounts: x.accounts, near: x.near, memo: x.memo})
 
 // name: changed_things
 // What is kept of things that are there. A change costs the local engine memory for each property, so only this is always changed.
@@ -31,6 +35,12 @@ SET t.accounts = x.accounts
 UNWIND $suspected_things AS x
 MATCH (t:Thing {id: x.id})
 SET t.frauds = x.frauds
+
+// name: nearer
+// How much known fraud is next to the things now.
+UNWIND $nearer_things AS x
+MATCH (t:Thing {id: x.id})
+SET t.near = x.near
 
 // name: new_orders
 // Orders that the graph has not seen, placed by their accounts.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import sqrt
 
 from securecart.fraud.model import MICROSECONDS, WALKED, WINDOWS, Amounts, Attempt, Kind, Past, Ring, Row, Seen
@@ -17,9 +17,8 @@ from securecart.fraud.model import MICROSECONDS, WALKED, WINDOWS, Amounts, Attem
 Thing = tuple[Kind, str]
 
 RING_DEPTH = 3
-# A device in a shop window has thousands of accounts, and who used it knows nobody: what has more neighbours is in no ring.
-NEIGHBOURS_MAX = 200
-RING_THINGS_MAX = 2_000
+# A device in a shop window has thousands of accounts, and who used it knows nobody: what met more than this is in no ring.
+NEIGHBOURS_MAX = 60
 
 
 class Trace:
@@ -110,23 +109,25 @@ class Memory:
         return Amounts(count, total / count, sqrt(spread) / count, last)
 
     def _ring(self, own: Iterable[Thing], account: str) -> Ring:
-        """Walk from the attempt's own things, level by level."""
-        level = [thing for thing in own if self._leads(thing)]
-        reached, hops = dict.fromkeys(level), None
-        for depth in range(1, RING_DEPTH + 1):
-            if hops is None and any(self._traces[thing].frauds for thing in level):
-                hops = depth
-            if depth < RING_DEPTH:
-                level = list(dict.fromkeys(self._next(level, reached)))[: RING_THINGS_MAX - len(reached)]
-                reached.update(dict.fromkeys(level))
-        accounts = [thing for thing in reached if thing[0] == "account" and thing[1] != account]
-        things = {thing for thing in reached if thing[0] != "account"}
-        links = sum(1 for one in accounts for thing in self._traces[one].neighbours if thing in things)
-        return Ring(hops, len(accounts), len(things), links)
+        """Who shares the attempt's own things, and how far known fraud is from these."""
+        leading = [thing for thing in own if self._leads(thing)]
+        shared = {
+            thing: sharers
+            for thing in leading
+            if thing[0] != "account"
+            and (sharers := {key for kind, key in self._traces[thing].neighbours if kind == "account" and key != account})
+        }
+        accounts = set[str]().union(*shared.values())
+        return Ring(self._hops(leading), len(accounts), len(shared), sum(map(len, shared.values())))
 
-    def _next(self, level: Iterable[Thing], reached: Mapping[Thing, None]) -> Iterator[Thing]:
-        for thing in level:
-            yield from (other for other in self._traces[thing].neighbours if other not in reached and self._leads(other))
+    def _hops(self, level: Iterable[Thing]) -> int | None:
+        reached = set(level)
+        for depth in range(1, RING_DEPTH + 1):
+            if any(self._traces[thing].frauds for thing in level):
+                return depth
+            level = {other for thing in level for other in self._traces[thing].neighbours if self._leads(other)} - reached
+            reached |= level
+        return None
 
     def _leads(self, thing: Thing) -> bool:
         """Whether a ring goes through it."""

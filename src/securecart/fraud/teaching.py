@@ -6,12 +6,13 @@ An order's node is made in the statement that counts it, so an order that is the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
 
-from securecart.fraud.model import Kind, Lesson
+from securecart.fraud.model import WALKED, Kind, Lesson
 from securecart.fraud.replay import Thing
 from securecart.fraud.traces import CYPHER, LABELS, LINKS, Trace, load_traces, memo_of, of_kind, things_of
 from securecart.stores.graph import Graph, Row, Statement, chained
@@ -97,6 +98,7 @@ async def _teach_orders(graph: Graph, lessons: Sequence[Lesson]) -> None:
         return
     for lesson in fresh:
         changes.learn(lesson, known.get(lesson.number))
+    await changes.spread(graph)
     await changes.write(graph)
 
 
@@ -105,7 +107,9 @@ class _Changes:
 
     def __init__(self, traces: dict[Thing, Trace]) -> None:
         self._traces = traces
-        self._before = {thing: (trace.accounts, trace.frauds) for thing, trace in traces.items()}
+        self._before: dict[Thing, tuple[int, int, int]] = {}
+        self._remember(traces)
+        self._nearer: Counter[Thing] = Counter()
         self._new: dict[Thing, int] = {}
         self._changed: dict[Thing, None] = {}
         self._orders: dict[str, list[Any]] = {name: [] for name in ORDERS}
@@ -120,6 +124,9 @@ class _Changes:
         if thing not in self._new:
             self._changed[thing] = None
         return self._traces[thing]
+
+    def _remember(self, traces: Mapping[Thing, Trace]) -> None:
+        self._before |= {thing: (trace.accounts, trace.frauds, trace.near_shown) for thing, trace in traces.items()}
 
     def bytes(self) -> int:
         """About how much text the traces are."""
@@ -140,7 +147,25 @@ class _Changes:
             self._orders["cleared_orders"].append(lesson.number)
         for thing in things_of(lesson.attempt):
             trace = self.trace(thing, lesson.attempt.at)
+            had = bool(trace.frauds)
             (trace.mark if is_fraud else trace.clear)(lesson.attempt.at)
+            if had != bool(trace.frauds) and thing[0] in WALKED:
+                self._come_nearer(trace.walked(), 1 if is_fraud else -1)
+
+    def _come_nearer(self, things: Iterable[Thing], step: int) -> None:
+        """Something that these were seen with has known fraud now, or has it no more."""
+        for thing in things:
+            self._nearer[thing] += step
+
+    async def spread(self, graph: Graph) -> None:
+        """Tell what was seen with known fraud that it was, also where that is all that changed of it."""
+        beyond = [thing for thing, steps in self._nearer.items() if steps and thing not in self._traces]
+        found = await load_traces(graph, beyond)
+        self._remember(found)
+        self._traces |= found
+        for thing, steps in self._nearer.items():
+            if steps and thing in self._traces:
+                self.trace(thing, 0).near += steps
 
     async def write(self, graph: Graph) -> None:
         """Write all of it in one statement; nothing where nothing changes."""
@@ -161,11 +186,17 @@ class _Changes:
         traces = {thing: self.trace(thing, attempt.at) for thing in things}
         # asked before anything is counted: a pair is new when neither of those who know their neighbours knows it
         new = {(one, other): self._is_new(one, other) for one in things for other in things if one != other}
+        suspect = {one: trace.walked() for one, trace in traces.items() if trace.frauds and one[0] in WALKED}
         for one, trace in traces.items():
             trace.add(attempt.at)
             for other in things:
                 if other != one:
                     trace.meet(other, is_new=new[one, other])
+        for one, before in suspect.items():
+            if traces[one].met is None:  # too much by now: no ring goes through it any more
+                self._come_nearer(before, -1)
+            else:
+                self._come_nearer((other for other in things if other[0] in WALKED and other != one and new[one, other]), 1)
         account: Thing = ("account", attempt.account)
         traces[account].spend(attempt.amount_minor, attempt.at)
         self._orders["new_orders"].append(
@@ -192,20 +223,22 @@ class _Changes:
 
     def _nodes(self) -> dict[tuple[str, Kind | None], list[Any]]:
         """Rows for the things. Counts that are asked for by number stand beside the memo, and are written when they change."""
-        names = ("new_things", "changed_things", "shared_by_more", "suspected")
+        names = ("new_things", "changed_things", "shared_by_more", "suspected", "nearer")
         rows: dict[tuple[str, Kind | None], list[Any]] = {(name, kind): [] for name in names for kind in LABELS}
         for (kind, key), at in self._new.items():
             trace = self._traces[kind, key]
-            counts = {"frauds": trace.frauds, "accounts": trace.accounts}
+            counts = {"frauds": trace.frauds, "accounts": trace.accounts, "near": trace.near_shown}
             rows["new_things", kind].append({"id": key, "at": at, **counts, "memo": memo_of(trace)})
         for kind, key in self._changed:
             trace = self._traces[kind, key]
-            accounts, frauds = self._before[kind, key]
+            accounts, frauds, near = self._before[kind, key]
             rows["changed_things", kind].append({"id": key, "memo": memo_of(trace)})
             if trace.accounts != accounts:
                 rows["shared_by_more", kind].append({"id": key, "accounts": trace.accounts})
             if trace.frauds != frauds:
                 rows["suspected", kind].append({"id": key, "frauds": trace.frauds})
+            if trace.near_shown != near:
+                rows["nearer", kind].append({"id": key, "near": trace.near_shown})
         return rows
 
 

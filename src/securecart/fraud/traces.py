@@ -14,9 +14,9 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field
 
-from securecart.fraud.model import MICROSECONDS, WINDOWS, Amounts, Attempt, Kind, Seen
+from securecart.fraud.model import MICROSECONDS, WALKED, WINDOWS, Amounts, Attempt, Kind, Seen
 from securecart.fraud.replay import NEIGHBOURS_MAX, Thing
-from securecart.stores.graph import Graph, Statement, either, statements_of
+from securecart.stores.graph import Graph, Row, Statement, either, statements_of
 
 CYPHER = statements_of(__package__)
 _THINGS = re.compile(r"\$(\w*)things\b")
@@ -47,6 +47,7 @@ TIMES_MAX = 100
 class Trace(Struct, array_like=True):
     """One thing's orders so far. Times are microseconds, the earliest first, and only the last hundred.
 
+    `near` counts those of what it was seen with that rings go through and that have known fraud.
     `met` says how many orders it shared with each other thing, by kind; None once those are more than `NEIGHBOURS_MAX`.
     `seen_with` counts them by kind all the same. `squares` is text, for it may be wider than 64 bits.
     """
@@ -62,11 +63,21 @@ class Trace(Struct, array_like=True):
     squares: str = "0"
     last_amount: int = 0
     made_at: int | None = None
+    near: int = 0
 
     @property
     def accounts(self) -> int:
         """How many accounts it was seen with."""
         return self.seen_with.get("account", 0)
+
+    @property
+    def near_shown(self) -> int:
+        """How much known fraud is next to it, as far as a ring may lead there through it."""
+        return 0 if self.met is None else self.near
+
+    def walked(self) -> list[Thing]:
+        """What it was seen with that a ring may go through; nothing where it was seen with too much."""
+        return [(kind, key) for kind, keys in (self.met or {}).items() if kind in WALKED for key in keys]
 
     def together(self, other: Thing) -> int | None:
         """The orders that it shared with the other; None when that is not known."""
@@ -155,15 +166,24 @@ def trace_in(memo: str | None) -> Trace:
 
 async def load_traces(graph: Graph, things: Sequence[Thing], *, within_s: float | None = None) -> dict[Thing, Trace]:
     """What the graph keeps of those of these things that it knows, in one round trip; `StoreAway`."""
+    rows = await _look_up(graph, TRACES, things, within_s)
+    return {(KIND_OF[row["label"]], row["id"]): trace_in(row["memo"]) for row in rows}
+
+
+async def fraud_next_to(graph: Graph, things: Sequence[Thing], *, within_s: float | None = None) -> set[Thing]:
+    """Those of these things that were seen with known fraud and that rings go through; `StoreAway`."""
+    return {(KIND_OF[row["label"]], row["id"]) for row in await _look_up(graph, NEAR, things, within_s)}
+
+
+async def _look_up(graph: Graph, statement: Statement, things: Sequence[Thing], within_s: float | None) -> list[Row]:
     if not things:
-        return {}
+        return []
     wanted: dict[Kind, list[str]] = {kind: [] for kind in LABELS}
     for kind, key in things:
         wanted[kind].append(key)
     # always the same statement: each one more costs the local engine memory for good
     keys: dict[str, Any] = {kind: of_kind or NOTHING for kind, of_kind in wanted.items()}
-    rows = await graph.ask(TRACES, within_s=within_s, **keys)
-    return {(KIND_OF[row["label"]], row["id"]): trace_in(row["memo"]) for row in rows}
+    return await graph.ask(statement, within_s=within_s, **keys)
 
 
 def of_kind(statement: Statement, kind: Kind) -> Statement:
@@ -178,3 +198,4 @@ def _keep(times: list[int], at: int) -> None:
 
 
 TRACES = either([of_kind(CYPHER["traces"], kind) for kind in LABELS])
+NEAR = either([of_kind(CYPHER["near_fraud"], kind) for kind in LABELS])
