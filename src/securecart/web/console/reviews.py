@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import Protocol
 from urllib.parse import urlencode
 
 from litestar import Response, get, post
@@ -10,7 +11,9 @@ from litestar.params import FromPath, FromQuery
 
 from securecart import checkout, fraud
 from securecart.app import Shop
+from securecart.checkout import Till
 from securecart.errors import OrderStateConflict
+from securecart.orders import Order
 from securecart.sessions import Session
 from securecart.web import positions
 from securecart.web.console.pages import HOME, Desk, page, see_other
@@ -19,6 +22,13 @@ from securecart.web.shoppers import AnyRequest
 __all__ = ["routes"]
 
 PAGE_LENGTH = 20
+
+
+class Decide(Protocol):
+    """Decides on a held order by somebody's word."""
+
+    async def __call__(self, till: Till, number: str, *, said_by: str) -> Order:
+        """The order as it is then; `OrderStateConflict` when it does not wait any more."""
 
 
 @get("/", sync_to_thread=False)
@@ -46,22 +56,22 @@ async def queue(
 @post("/orders/{number:str}/release", status_code=HTTPStatus.OK, repeatable=True)
 async def release(request: AnyRequest, shop: Shop, operator: Session, number: FromPath[str]) -> Response[str]:
     """Let a held order go on."""
-    try:
-        await checkout.release(shop.till, number, said_by=operator.email)
-    except OrderStateConflict:
-        return see_other(f"/console/orders/{number}?late=release")
-    await positions.leave(shop, request, operator)
-    return see_other(f"{HOME}?{urlencode({'decided': number})}")
+    return await _decide(Desk(request, shop, operator), number, checkout.release)
 
 
 @post("/orders/{number:str}/cancel", status_code=HTTPStatus.OK, repeatable=True)
 async def cancel(request: AnyRequest, shop: Shop, operator: Session, number: FromPath[str]) -> Response[str]:
     """Take a held order back: the goods return to stock, and the money that was promised is given up."""
+    return await _decide(Desk(request, shop, operator), number, checkout.refuse)
+
+
+async def _decide(desk: Desk, number: str, decide: Decide) -> Response[str]:
+    """Back to the queue, which says what became of the order; to the order itself where somebody was quicker."""
     try:
-        await checkout.refuse(shop.till, number, said_by=operator.email)
+        await decide(desk.shop.till, number, said_by=desk.operator.email)
     except OrderStateConflict:
-        return see_other(f"/console/orders/{number}?late=cancel")
-    await positions.leave(shop, request, operator)
+        return see_other(f"/console/orders/{number}?late=1")
+    await positions.leave(desk.shop, desk.request, desk.operator)
     return see_other(f"{HOME}?{urlencode({'decided': number})}")
 
 
