@@ -9,7 +9,9 @@ from bench.links import links_of, made_lessons
 
 async def test_it_teaches_judges_and_asks_postgres() -> None:
     said: list[str] = []
-    options = FraudOptions(seconds=0.3, connections=4, warm_up_s=0.1, accounts=300, links=1_500, learn=1_000, say=said.append)
+    options = FraudOptions(
+        seconds=0.3, rounds=0, connections=4, warm_up_s=0.1, accounts=300, links=1_500, learn=1_000, say=said.append
+    )
     result = await fraud.run(options)
     assert (result.figures["links"], result.settings["orders"]) == (1_500, 300)
     assert min(result.figures.values()) > 0

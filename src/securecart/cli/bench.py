@@ -144,11 +144,13 @@ def fraud(
     seconds: Seconds = 6.0,
     connections: Annotated[int, typer.Option("--connections", min=1, help="Callers at once.")] = 16,
     learn: Annotated[int, typer.Option("--learn", min=1_000, help="Orders to learn while that is measured.")] = 10_000,
+    rounds: Annotated[int, typer.Option("--rounds", min=0, help="Rounds of placing orders, with fraud on and off; 0: none.")] = 3,
     seed: Seed = 1,
     keep: Keep = False,
 ) -> None:
-    """Judging orders by a large graph, learning, and the same question asked of PostgreSQL. On engines of its own."""
-    given = {"accounts": accounts, "links": links, "seconds": seconds, "connections": connections, "learn": learn, "seed": seed}
+    """Judging by a large graph, learning, the same asked of PostgreSQL, and what it costs a shop. On engines of its own."""
+    given = {"accounts": accounts, "links": links, "seconds": seconds, "connections": connections, "learn": learn}
+    given |= {"rounds": rounds, "seed": seed}
     _finish("fraud", lambda bench: bench.run(bench.FraudOptions(**given)), as_json, keep)
 
 

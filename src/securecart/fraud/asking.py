@@ -30,10 +30,10 @@ async def ask_past(graph: Graph, attempts: Sequence[Attempt], *, within_s: float
     When the time is short, fraud that is three steps away is not looked for.
     """
     began = time.monotonic()
-    things = dict.fromkeys(thing for attempt in attempts for thing in things_of(attempt))
-    traces = await load_traces(graph, list(things), within_s=within_s)
-    hops = [_hops(attempt, traces) for attempt in attempts]
-    ahead = [[] if found else _ahead(attempt, traces) for attempt, found in zip(attempts, hops, strict=True)]
+    linked = [things_of(attempt) for attempt in attempts]
+    traces = await load_traces(graph, list(dict.fromkeys(thing for things in linked for thing in things)), within_s=within_s)
+    asked = [_Asked(one, things, traces) for one, things in zip(attempts, linked, strict=True)]
+    ahead = [[] if one.hops else one.ahead() for one in asked]
     share = LOOKED_UP_MAX // max(1, sum(map(bool, ahead)))
     wanted = dict.fromkeys(thing for each in ahead for thing in each[:share])
     suspect = set[Thing]()
@@ -41,57 +41,57 @@ async def ask_past(graph: Graph, attempts: Sequence[Attempt], *, within_s: float
     if wanted and left_s > within_s * STEP_SHARE:
         with contextlib.suppress(StoreAway):  # the rest is known
             suspect = await fraud_next_to(graph, list(wanted), within_s=left_s)
-    return [
-        _known(attempt, traces, found or (3 if suspect.intersection(each) else None))
-        for attempt, found, each in zip(attempts, hops, ahead, strict=True)
-    ]
+    return [one.known(is_further=not suspect.isdisjoint(each)) for one, each in zip(asked, ahead, strict=True)]
 
 
-def _leading(attempt: Attempt, traces: Mapping[Thing, Trace]) -> dict[Thing, Trace]:
-    """The attempt's own things that rings go through."""
-    own = {thing: traces[thing] for thing in things_of(attempt) if thing in traces}
-    return {thing: trace for thing, trace in own.items() if thing[0] in WALKED and trace.met is not None}
+class _Asked:
+    """An attempt with what is kept of its own things, and of those the ones that rings go through."""
 
+    def __init__(self, attempt: Attempt, things: Sequence[Thing], traces: Mapping[Thing, Trace]) -> None:
+        self._attempt = attempt
+        known = {thing: traces[thing] for thing in things if thing in traces}
+        self._own = {kind: trace for (kind, _), trace in known.items()}
+        self._leading = {thing: one for thing, one in known.items() if thing[0] in WALKED and one.met is not None}
+        self.hops = self._hops()
 
-def _hops(attempt: Attempt, traces: Mapping[Thing, Trace]) -> int | None:
-    leading = _leading(attempt, traces).values()
-    if any(trace.frauds for trace in leading):
-        return 1
-    return 2 if any(trace.near for trace in leading) else None
+    def ahead(self) -> list[Thing]:
+        """What the attempt's own things were seen with, beside these."""
+        met = (thing for trace in self._leading.values() for thing in trace.walked())
+        return list(dict.fromkeys(thing for thing in met if thing not in self._leading))
 
+    def known(self, *, is_further: bool) -> Known:
+        """All of it; `is_further` when known fraud is three steps away."""
+        if not self._own:
+            return Known()
+        attempt, own = self._attempt, self._own
+        account = own.get("account")
+        together = dict.fromkeys(("device", "card", "address", "email"), 0)
+        if account is not None:
+            for kind in together:
+                if kind in own:
+                    together[kind] = account.together((kind, getattr(attempt, kind))) or 0
+                    if account.met is None:
+                        together[kind] = own[kind].together(("account", attempt.account)) or 0
+        past = Past(
+            **{kind: trace.seen(attempt.at) for kind, trace in own.items()},
+            ring=self._ring(self.hops or (3 if is_further else None)),
+            amounts=account.amounts() if account else Past().amounts,
+            with_device=together["device"],
+            with_card=together["card"],
+            with_address=together["address"],
+            with_email=together["email"],
+        )
+        return Known(past, account.made_at if account else None)
 
-def _ahead(attempt: Attempt, traces: Mapping[Thing, Trace]) -> list[Thing]:
-    """What the attempt's own things were seen with, beside these."""
-    leading = _leading(attempt, traces)
-    return list(dict.fromkeys(thing for trace in leading.values() for thing in trace.walked() if thing not in leading))
+    def _hops(self) -> int | None:
+        if any(trace.frauds for trace in self._leading.values()):
+            return 1
+        return 2 if any(trace.near for trace in self._leading.values()) else None
 
-
-def _ring(attempt: Attempt, traces: Mapping[Thing, Trace], hops: int | None) -> Ring:
-    shared = [
-        others
-        for (kind, _), trace in _leading(attempt, traces).items()
-        if kind != "account" and (others := (trace.met or {}).get("account", {}).keys() - {attempt.account})
-    ]
-    return Ring(hops, len(set[str]().union(*shared)), len(shared), sum(map(len, shared)))
-
-
-def _known(attempt: Attempt, traces: Mapping[Thing, Trace], hops: int | None) -> Known:
-    own = {kind: traces[kind, key] for kind, key in things_of(attempt) if (kind, key) in traces}
-    account = own.get("account")
-    together = dict.fromkeys(("device", "card", "address", "email"), 0)
-    if account is not None:
-        for kind in together:
-            if kind in own:
-                together[kind] = account.together((kind, getattr(attempt, kind))) or 0
-                if account.met is None:
-                    together[kind] = own[kind].together(("account", attempt.account)) or 0
-    past = Past(
-        **{kind: trace.seen(attempt.at) for kind, trace in own.items()},
-        ring=_ring(attempt, traces, hops),
-        amounts=account.amounts() if account else Past().amounts,
-        with_device=together["device"],
-        with_card=together["card"],
-        with_address=together["address"],
-        with_email=together["email"],
-    )
-    return Known(past, account.made_at if account else None)
+    def _ring(self, hops: int | None) -> Ring:
+        shared = [
+            others
+            for (kind, _), trace in self._leading.items()
+            if kind != "account" and (others := (trace.met or {}).get("account", {}).keys() - {self._attempt.account})
+        ]
+        return Ring(hops, len(set[str]().union(*shared)), len(shared), sum(map(len, shared)))

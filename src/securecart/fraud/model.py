@@ -50,8 +50,7 @@ class Attempt(Struct, frozen=True):
 
     def things(self) -> dict[Kind, str]:
         """All that the order is linked to, by kind."""
-        every = {kind: getattr(self, kind) for kind in KINDS}
-        return {kind: key for kind, key in every.items() if key is not None}
+        return {kind: key for kind in KINDS if (key := getattr(self, kind)) is not None}
 
 
 class Seen(Struct, frozen=True):
