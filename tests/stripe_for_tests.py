@@ -256,9 +256,9 @@ def sign(body: bytes, *, secret: str = SECRET, age_s: float = 0) -> Notice:
     return Notice(body, f"t={at},v1={signature}")
 
 
-def a_notice(kind: str, reference: str, *, intent: str = "", **options: Any) -> Notice:
-    """A notice that localstripe does not send by itself; of a dispute Stripe names only the intent."""
-    named = {"payment_intent": intent, "metadata": {}} if intent else {"metadata": {"reference": reference}}
+def a_notice(kind: str, reference: str, *, intent: str = "", about: dict[str, str] | None = None, **options: Any) -> Notice:
+    """A notice that localstripe does not send by itself; of a dispute Stripe names the intent, and says what it is `about`."""
+    named = {"payment_intent": intent, "metadata": {}, **(about or {})} if intent else {"metadata": {"reference": reference}}
     subject = {"object": kind.partition(".")[0], **named}
     event = {"id": f"evt_{secrets.token_hex(8)}", "object": "event", "type": kind, "data": {"object": subject}}
     return sign(msgspec.json.encode(event), **options)

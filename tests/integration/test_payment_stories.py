@@ -346,6 +346,9 @@ async def test_notices_in_any_order(story: Story) -> None:
 
 # taken back by the buyer's bank
 
+DISPUTE = "charge.dispute.created"
+FRAUDULENT = {"reason": "fraudulent", "status": "needs_response"}
+
 
 async def intent_of(story: Story, number: str) -> str:
     async with story.shop.database.read() as read:
@@ -369,7 +372,7 @@ async def facts_of(story: Story, number: str) -> list[str]:
 
 async def test_a_chargeback_marks_the_order_as_fraud_once_and_takes_nothing_else(story: Story) -> None:
     number = (await story.buy()).number
-    notice = a_notice("charge.dispute.created", "", intent=await intent_of(story, number))
+    notice = a_notice(DISPUTE, "", intent=await intent_of(story, number), about=FRAUDULENT)
     assert [await story.edge.deliver(notice) for _ in range(3)] == [204] * 3
     order = await find(story.shop, number)
     assert (order.status, notes(order)[-1]) == ("paid", "The buyer's bank took the payment back (chargeback).")
@@ -387,7 +390,25 @@ async def test_a_warning_of_fraud_is_a_mark_that_the_buyer_does_not_read(story: 
     )
     mark = await mark_of(story, order.number)
     assert mark is not None
-    assert (mark.is_fraud, mark.note) == (True, "The card network warned of fraud.")
+    assert (mark.is_fraud, mark.note) == (True, "The bank or the card network warned of fraud.")
+    assert notes(await find(story.shop, order.number)) == notes(order)
+
+
+async def test_a_dispute_about_anything_but_fraud_is_noted_and_stains_nobody(story: Story) -> None:
+    number = (await story.buy()).number
+    late = {"reason": "product_not_received", "status": "needs_response"}
+    assert await story.edge.deliver(a_notice(DISPUTE, "", intent=await intent_of(story, number), about=late)) == 204
+    assert await mark_of(story, number) is None
+    assert notes(await find(story.shop, number))[-1] == "The buyer's bank took the payment back (chargeback)."
+    assert "order_disputed" not in await facts_of(story, number)
+
+
+@pytest.mark.parametrize(("reason", "is_marked"), [("fraudulent", True), ("product_not_received", False)])
+async def test_a_bank_that_only_asks_took_nothing_back(story: Story, reason: str, is_marked: bool) -> None:  # noqa: FBT001
+    order = await story.buy()
+    asks = {"reason": reason, "status": "warning_needs_response"}
+    assert await story.edge.deliver(a_notice(DISPUTE, "", intent=await intent_of(story, order.number), about=asks)) == 204
+    assert (await mark_of(story, order.number) is not None) == is_marked
     assert notes(await find(story.shop, order.number)) == notes(order)
 
 
@@ -395,18 +416,18 @@ async def test_a_chargeback_of_an_order_that_was_refunded_is_a_mark_all_the_same
     number = (await story.buy()).number
     intent = await intent_of(story, number)
     await checkout.refund(story.till, number, amount_minor=None, reason="broken", key="r")
-    assert await story.edge.deliver(a_notice("charge.dispute.created", "", intent=intent)) == 204
+    assert await story.edge.deliver(a_notice(DISPUTE, "", intent=intent, about=FRAUDULENT)) == 204
     assert (await find(story.shop, number)).status == "refunded"
     assert await mark_of(story, number) is not None
 
 
 async def test_a_chargeback_of_somebody_elses_payment_is_taken_and_forgotten(story: Story) -> None:
-    assert await story.edge.deliver(a_notice("charge.dispute.created", "", intent="pi_of_somebody_else")) == 204
+    assert await story.edge.deliver(a_notice(DISPUTE, "", intent="pi_of_somebody_else", about=FRAUDULENT)) == 204
 
 
 async def test_while_stripe_does_not_say_whose_it_is_the_notice_is_sent_again(story: Story) -> None:
     number = (await story.buy()).number
-    notice = a_notice("charge.dispute.created", "", intent=await intent_of(story, number))
+    notice = a_notice(DISPUTE, "", intent=await intent_of(story, number), about=FRAUDULENT)
     story.edge.lose(RETRIEVE, times=2 * LOST)  # a question that changes nothing is asked twice each time
     assert await story.edge.deliver(notice) == 503
     assert await mark_of(story, number) is None

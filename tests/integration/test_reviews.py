@@ -254,6 +254,16 @@ async def test_a_gateway_that_does_not_name_the_card_stops_no_sale(shop: Shop) -
     assert judge.attempts[0].card is None
 
 
+async def test_an_answer_about_cards_that_is_none_stops_no_sale(shop: Shop) -> None:
+    class Garbled(Silent):
+        async def cards(self, tokens: Sequence[str]) -> Any:
+            return msgspec.json.decode(b"{" * len(tokens))
+
+    judge, sku = Says("accept"), await a_product(shop.database, price_minor=500, stock=10)
+    order = await buy(shop, await a_buyer(shop, sku), till=a_till(shop, judge, gateway=Garbled(shop)))
+    assert (order.status, judge.attempts[0].card) == ("paid", None)
+
+
 async def marks_of(shop: Shop, numbers: Sequence[str]) -> list[bool | None]:
     found = [(await risk(shop, number)).mark for number in numbers]
     return [None if one is None else one.is_fraud for one in found]

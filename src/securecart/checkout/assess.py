@@ -11,6 +11,7 @@ from securecart.errors import GatewayAway
 from securecart.fraud import Assessed, Origin
 from securecart.orders import NewOrder
 from securecart.payments import Card
+from securecart.telemetry import log
 from securecart.values import Money
 
 __all__ = ["assess", "card_behind"]
@@ -26,6 +27,9 @@ async def card_behind(till: Till, token: str) -> Card:
         async with asyncio.timeout(till.card_within_s):
             return await till.card(token) or UNKNOWN
     except (GatewayAway, TimeoutError):
+        return UNKNOWN
+    except Exception:  # noqa: BLE001 - an answer that is none stops no sale either
+        log.exception("the card behind a token could not be looked at")
         return UNKNOWN
 
 

@@ -30,8 +30,8 @@ HEARD = {
     "authorised": "Payment authorised; the gateway sent word of it. It is captured when the goods are shipped.",
     "closed": "The payment was cancelled; nothing was charged.",
 }
-DISPUTED = "The buyer's bank took the payment back (chargeback)."
-WARNED = "The card network warned of fraud."
+TAKEN_BACK = "The buyer's bank took the payment back (chargeback)."
+WARNED = "The bank or the card network warned of fraud."
 KNOWN_TO_BE_PAID = frozenset({"paid", "partially_refunded", "refunded"})
 
 
@@ -53,7 +53,7 @@ async def hear_of(till: Till, notice: Notice) -> None:
     if order is None:
         log.warning("notice about an order that is not here", notice=notice.id, kind=notice.kind, order=reference)
         return
-    if notice.kind in {"disputed", "suspected"}:
+    if notice.kind in {"disputed", "contested", "suspected"}:
         await _note_dispute(till, order, notice)
         return
     if notice.kind == "charged" and order.status in KNOWN_TO_BE_PAID:
@@ -73,15 +73,16 @@ async def hear_of(till: Till, notice: Notice) -> None:
 
 
 async def _note_dispute(till: Till, order: Paying, notice: Notice) -> None:
-    """From now on the order is known to be fraud; what becomes of its money is between the bank and the shop's people."""
+    """From now on the order is known to be fraud, where the bank says so; its money is between the bank and the shop's people."""
     async with till.database.transaction() as tx:
         if not await payments.see(tx, till.gateway.name, notice):
             return
-        note = DISPUTED if notice.kind == "disputed" else WARNED
-        await fraud.mark(tx, [order.id], is_fraud=True, source="chargeback", said_by=till.gateway.name, note=note)
-        if notice.kind == "disputed":
-            await orders.note(tx, order.id, note)
-        await event_log.publish(tx, [OrderDisputed(order.id, order.shopper_id)])
+        if notice.kind != "suspected":
+            await orders.note(tx, order.id, TAKEN_BACK)
+        if notice.kind != "contested":
+            note = WARNED if notice.kind == "suspected" else TAKEN_BACK
+            await fraud.mark(tx, [order.id], is_fraud=True, source="chargeback", said_by=till.gateway.name, note=note)
+            await event_log.publish(tx, [OrderDisputed(order.id, order.shopper_id)])
     log.warning("the payment of an order is disputed", order=order.number, kind=notice.kind)
 
 

@@ -13,7 +13,7 @@ import msgspec
 from securecart import catalog, fraud, inventory, orders, payments
 from securecart.catalog import PricedItem
 from securecart.checkout.model import REVIEW_S, Cost, Opening, Question, Rates, Settlement
-from securecart.errors import CartBought, GatewayAway, OutOfStock, StoreAway, StoreBusy
+from securecart.errors import CartBought, OutOfStock, StoreAway, StoreBusy
 from securecart.events import OrderDeclined, OrderPlaced
 from securecart.inventory import Hold, Shelves, Taken
 from securecart.orders import Decided, NewOrder, Opened
@@ -32,8 +32,8 @@ async def cards_all(gateway: Gateway, tokens: Sequence[str]) -> Sequence[Card | 
     """The card behind each token, as far as the gateway says."""
     try:
         return await gateway.cards(tokens)
-    except GatewayAway as away:
-        return [away] * len(tokens)  # told to each: there is no time to ask one by one
+    except Exception as why:  # noqa: BLE001 - told to each: there is no time to ask one by one
+        return [why] * len(tokens)
 
 
 async def cost_all(database: Database, questions: Sequence[Question]) -> list[Cost]:

@@ -12,8 +12,9 @@ TOKEN = re.compile(r"[A-Za-z0-9_-]{1,255}")
 Said = Literal["captured", "authorised", "declined", "closed", "waiting"]
 # "take" is a capture without the goods leaving the house
 Decision = Literal["capture", "take", "void"]
-# "disputed": the buyer's bank took the money back; "suspected": the card network says that it will probably be
-Kind = Literal["charged", "ended", "refunded", "disputed", "suspected"]
+# "disputed": the buyer's bank took the money back for fraud; "contested": for another reason; "suspected": the bank or the card
+# network suspects fraud, and took nothing yet
+Kind = Literal["charged", "ended", "refunded", "disputed", "contested", "suspected"]
 
 
 class Card(Struct, frozen=True):

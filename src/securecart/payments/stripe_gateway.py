@@ -32,13 +32,13 @@ METADATA_LENGTH_MAX = 500
 NOT_NOW = frozenset({"balance_insufficient"})
 NEVER_CREATED = frozenset({"amount_too_small", "amount_too_large"})
 WRITTEN_OUT = ["latest_charge", "payment_method"]
+DISPUTE = "charge.dispute.created"
 KINDS: dict[str, Kind] = {
     "payment_intent.succeeded": "charged",
     "payment_intent.amount_capturable_updated": "charged",
     "payment_intent.payment_failed": "ended",
     "payment_intent.canceled": "ended",
     "charge.refunded": "refunded",
-    "charge.dispute.created": "disputed",
     "radar.early_fraud_warning.created": "suspected",
 }
 
@@ -133,11 +133,22 @@ class Intent(Struct, frozen=True):
 class Subject(Struct, frozen=True):
     """What a notice is about: an intent, or a charge, to which Stripe copies the metadata of its intent.
 
-    A dispute and a warning have metadata of their own, and name the intent.
+    A dispute and a warning have metadata of their own, and name the intent; a dispute has a reason, and says by its status
+    whether money was taken back or the bank only inquires.
     """
 
     metadata: dict[str, str] = {}
     payment_intent: str | None = None
+    reason: str | None = None
+    status: str | None = None
+
+    @property
+    def dispute(self) -> Kind | None:
+        """What a dispute says about the order; None for an inquiry that is not about fraud."""
+        only_asks = (self.status or "").startswith("warning_")
+        if self.reason == "fraudulent":
+            return "suspected" if only_asks else "disputed"
+        return None if only_asks else "contested"
 
 
 class Envelope(Struct, frozen=True):
@@ -255,8 +266,8 @@ class StripeGateway:
         except (stripe.SignatureVerificationError, ValueError) as error:  # ValueError: not text, or not an event
             raise BadSignature(problem="The signature of this notice is wrong or too old.") from error
         reference = event.data.object.metadata.get("reference", "")
-        kind = KINDS.get(event.type)
-        intent = (event.data.object.payment_intent or "") if kind in {"disputed", "suspected"} else ""
+        kind = event.data.object.dispute if event.type == DISPUTE else KINDS.get(event.type)
+        intent = (event.data.object.payment_intent or "") if kind in {"disputed", "contested", "suspected"} else ""
         return Notice(event.id, kind, reference, intent) if kind and (reference or intent) else None
 
     async def close(self) -> None:

@@ -25,6 +25,7 @@ DEVICE_COOKIE = "securecart_device"
 DEVICE_HEADER = "X-Device-Id"
 TWO_YEARS_S = 2 * 365 * 86_400
 DEVICE = re.compile(r"[!-~]{16,200}")
+UNKNOWN_COUNTRY = "XX"  # what some proxies write
 COUNTRY = re.compile(r"[A-Z]{2}")
 
 AnyRequest = Request[Any, Any, Any]
@@ -63,4 +64,4 @@ def _kept(request: AnyRequest) -> str:
 def _country(request: AnyRequest, shop: Shop) -> str | None:
     name = shop.settings.country_header
     told = request.headers.get(name, "").strip().upper() if name else ""
-    return told if COUNTRY.fullmatch(told) else None
+    return told if COUNTRY.fullmatch(told) and told != UNKNOWN_COUNTRY else None
