@@ -40,7 +40,7 @@ ANALYZE fraud_pair;
 
 -- name: fraud_question
 -- Of the things $1 at time $2: orders in all and in five windows, accounts, frauds; and what can be reached from them in two steps, how
--- many of it, and how far the next known fraud is. Nobody walks through what has more than 200 neighbours.
+-- many of it, and how far the next known fraud is. Nobody walks through what has more than 60 neighbours.
 WITH RECURSIVE walk (thing, depth) AS (
     SELECT thing, 1 FROM unnest($1::text[]) AS own (thing)
     UNION
@@ -48,7 +48,7 @@ WITH RECURSIVE walk (thing, depth) AS (
     FROM walk
     JOIN fraud_pair ON fraud_pair.one = walk.thing
     WHERE walk.depth < 3
-        AND (SELECT count(*) FROM (SELECT FROM fraud_pair AS near WHERE near.one = walk.thing LIMIT 201) AS few) <= 200
+        AND (SELECT count(*) FROM (SELECT FROM fraud_pair AS near WHERE near.one = walk.thing LIMIT 61) AS few) <= 60
 )
 SELECT
     thing, count(*) AS orders, count(DISTINCT account) AS accounts, count(*) FILTER (WHERE is_fraud) AS frauds,

@@ -20,8 +20,8 @@ from securecart.stores.graph import Graph, Row, Statement, chained
 __all__ = ["NewAccount", "Taught", "forget_all", "orders_after", "taught", "teach"]
 
 # Orders in a statement: enough to share its cost, and few enough for its body to stay far below what the engine takes.
-LESSONS_MOST = 200
-MEMOS_BYTES_MAX = 2 * 2**20
+LESSONS_MOST = 500
+MEMOS_BYTES_MAX = 4 * 2**20
 ACCOUNTS_MOST = 1_000
 FORGOTTEN_AT_ONCE = 5_000
 ORDERS = ("new_orders", "changed_orders", "marked_orders", "cleared_orders")

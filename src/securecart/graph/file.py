@@ -23,15 +23,15 @@ NAME = "graph.lbug"
 ADDRESSES = 64 * 2**30
 MB = 2**20
 # The part of its memory that changes may take before they are brought into the file.
-GROWN_SHARE = 0.3
+GROWN_SHARE = 0.5
 CHECKPOINT_MS = 60_000
 FULL = "buffer pool is full"
 CHANGE_BYTES = 16 * 2**10
 CHANGES_COUNTED_MAX = 32
 # What changes something returns nothing, and costs less.
 WRITERS_PARTS_MAX = 64
-# Nobody is answered for about a second while the log is brought into the file, whatever is in it. Ten thousand orders or so.
-LOG_MB_MAX = 64
+# Nobody is answered for a second or more while the log is brought into the file, whatever is in it.
+LOG_MB_MAX = 256
 Pieces = Sequence[tuple[str, Mapping[str, Any]]]
 Found = tuple[list[str], list[Any]]
 VERSION: str = ladybug.Database.get_version()

@@ -29,7 +29,7 @@ READERS = (
         graph.differences,
         essential=False,
         shared=True,
-        gather_s=0.5,
+        gather_s=1.0,
     ),
 )
 SHARED = frozenset(reader.name for reader in READERS if reader.shared)
