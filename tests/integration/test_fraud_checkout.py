@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import secrets
+from pathlib import Path
 
 import msgspec
+from typer.testing import CliRunner
 
 from securecart import checkout, fraud, readers
 from securecart.app import Shop
 from securecart.checkout import Pace, Till
-from securecart.fraud import Judge, Origin, Risk
+from securecart.cli import app
+from securecart.fraud import Attempt, Judge, Origin, Risk
 from securecart.orders import Order
 from securecart.stores import graph
 from securecart.stores.graph import Graph
@@ -18,6 +22,7 @@ from tests.orders_for_tests import ADDRESS, a_product, a_wish
 from tests.shopping import a_buyer
 
 BUDGET_S = 10.0  # what is known is tested here, not how fast
+ATTEMPT = Attempt(1, "guest:learnt", 100, "USD")
 NOWHERE = "http://127.0.0.1:9"
 
 
@@ -97,3 +102,22 @@ async def test_a_card_from_elsewhere_is_told_in_the_reasons(shop: Shop) -> None:
     kept = await risk(shop, order)
     assert kept.card_country == "DE"
     assert "pairs of card, network and address in different countries: 1" in [one.words for one in kept.reasons]
+
+
+async def test_a_shop_learns_from_its_own_orders_and_what_was_said_of_them(shop: Shop, shop_home: Path, tmp_path: Path) -> None:
+    till, to = a_till(shop, shop.graph, caution_amount=10**6), tmp_path / "model.json"
+    honest = [await a_purchase(shop, till, card=secrets.token_hex(8)) for _ in range(12)]
+    stolen = secrets.token_hex(8)
+    caught = [await a_purchase(shop, till, card=stolen, device="one-device-of-thieves-0") for _ in range(8)]
+    await checkout.mark(till, [one.number for one in caught], is_fraud=True, said_by="ada")
+    command = ["fraud", "train", "--model", "logistic", "--to", str(to), "--home", str(shop_home)]
+    answer = await asyncio.to_thread(CliRunner().invoke, app, command)
+    assert answer.exit_code == 0, answer.output
+    model = fraud.load_model(to)
+    assert model.training.fraud >= len(caught)
+    assert model.training.rows >= len(caught) + len(honest)
+    assert model.training.source.startswith("the shop's own orders, outcomes known after")
+    weights = dict(zip(model.features, model.weights, strict=True))
+    assert weights["card_accounts"] > 0
+    judge = Judge(functools.partial(fraud.ask_past, shop.graph), model, budget_s=BUDGET_S, caution_amount=200)
+    assert (await judge.judge(msgspec.structs.replace(ATTEMPT, card=stolen))).judged_by == "model"

@@ -73,6 +73,15 @@ def test_the_command_keeps_a_model(tmp_path: Path) -> None:
     model = load_model(to)
     assert (model.training.rows, model.kind) == (300, "both")
     assert model.training.source == "train.csv, format cards, outcomes known after 0 days"
+    assert model.training.judged == 90
+    assert model.training.auc is not None
+    assert model.training.auc > 0.8
+
+
+def test_a_file_has_a_format_and_the_shop_needs_neither(tmp_path: Path) -> None:
+    answer = CliRunner().invoke(app, ["fraud", "train", "--format", "cards", "--to", str(tmp_path / "model.json")])
+    assert isinstance(answer.exception, BadInput)
+    assert "Give --format and --train together" in answer.exception.message
 
 
 def test_what_is_learnt_from_does_not_depend_on_what_is_judged_later(tmp_path: Path) -> None:

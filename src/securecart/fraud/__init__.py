@@ -31,6 +31,7 @@ from securecart.fraud.features import FEATURE_NAMES, FEATURES, Feature, features
 from securecart.fraud.formats import Format, read_rows
 from securecart.fraud.identity import address_key, digest_of, email_key, network_key
 from securecart.fraud.judging import Judge
+from securecart.fraud.learning import learn, rows_of
 from securecart.fraud.lessons import lessons, lessons_after, new_accounts, new_accounts_after
 from securecart.fraud.model import KINDS, WINDOWS, Amounts, Attempt, Kind, Known, Lesson, Origin, Past, Ring, Row, Seen
 from securecart.fraud.replay import Memory, replay
@@ -112,6 +113,7 @@ __all__ = [
     "is_held",
     "keep",
     "lapsed",
+    "learn",
     "lessons",
     "lessons_after",
     "load_model",
@@ -127,6 +129,7 @@ __all__ = [
     "ring_around",
     "rings",
     "risk_of",
+    "rows_of",
     "score",
     "taught",
     "teach",

@@ -52,12 +52,19 @@ class Tree(Struct, frozen=True):
 
 
 class Training(Struct, frozen=True):
-    """Where a model comes from: in words, and how many rows of what it was trained on."""
+    """Where a model comes from: in words, and how many rows of what it was trained on.
+
+    `auc` and `average_precision` are those of a model of the earlier rows alone, on the `judged` latest; None where there were
+    too few to tell.
+    """
 
     source: str
     rows: int = 0
     fraud: int = 0
     scikit_learn: str = ""
+    judged: int = 0
+    auc: float | None = None
+    average_precision: float | None = None
 
 
 class Model(Struct, frozen=True):
