@@ -26,7 +26,7 @@ from msgspec import Struct
 from bench.harness import BenchFailed, Options, RunningShop
 from securecart.checkout import PlaceOrder
 from securecart.demo.client import Client, connect, email_of
-from securecart.drills.crowd import FIRST_HOUSEHOLD, HOME
+from securecart.drills.crowd import FIRST_HOUSEHOLD, card_of, home_of
 from securecart.drills.kills import kill_one, wait_until_well
 from securecart.engines import Home
 from securecart.ops.recovery.going_back import held_at
@@ -145,7 +145,7 @@ async def _numbers_in(site: Site) -> set[str]:
 
 
 async def _buy_on(client: Client, household: int, skus: Sequence[str], dice: random.Random, heard: list[Heard]) -> None:
-    wish = msgspec.json.encode(PlaceOrder(email_of(household), HOME, "standard", "tok_visa"))
+    wish = msgspec.json.encode(PlaceOrder(email_of(household), home_of(household), "standard", card_of("tok_visa", household)))
     while True:
         lines = msgspec.json.encode({"lines": [Line(dice.choice(skus), 1)]})
         await client.ask(household, "PUT", "/api/cart", lines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bench import fraud
 from bench.fraud import FraudOptions
+from bench.harness import ratio
 from bench.links import links_of, made_lessons
 
 
@@ -16,7 +17,7 @@ async def test_it_teaches_judges_and_asks_postgres() -> None:
     assert (result.figures["links"], result.settings["orders"]) == (1_500, 300)
     assert min(result.figures.values()) > 0
     assert result.figures["score_p50_ms"] <= result.figures["score_p99_ms"] <= result.figures["score_max_ms"]
-    assert result.ratios["p99_ms"] == result.baselines["postgres_p99_ms"] / result.figures["score_p99_ms"]
+    assert result.ratios["p99_ms"] == ratio(result.baselines["postgres_p99_ms"], result.figures["score_p99_ms"])
     assert [goal.figure for goal in result.goals] == ["score_p99_ms", "learnt_orders_per_s"]
     assert said[-1] == "the same question, asked of PostgreSQL"
 

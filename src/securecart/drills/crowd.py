@@ -31,6 +31,7 @@ __all__ = ["FIRST_HOUSEHOLD", "Crowd", "Habits"]
 # the drill's households are none of the demo's
 FIRST_HOUSEHOLD = 1_000_000
 CARDS = (("tok_visa", 78), ("tok_mastercard", 10), ("tok_declined", 7), ("tok_answer_lost", 5))
+ANY_GOOD_CARD = frozenset({"tok_visa", "tok_mastercard"})
 SLOW_CARD = "tok_slow"
 CANCELLED_SHARE = 0.1
 THINKING_S = (0.1, 0.5)
@@ -39,6 +40,16 @@ DECIDED_WITHIN_S, ASK_AGAIN_S = 2.0, 0.25
 HEARD_AS: dict[str, State] = {"pending": "pending", "declined": "pending", "cancelled": "cancelled"}
 RECENT_MAX, NEWEST_SHARE = 100, 0.3
 HOME = Address(name="A Shopper", line1="1 Drill Street", city="Springfield", postcode="12345", country="US")
+
+
+def home_of(household: int) -> Address:
+    """Where the household lives: hundreds at one door would look like fraud."""
+    return msgspec.structs.replace(HOME, line1=f"{household} Drill Street")
+
+
+def card_of(token: str, household: int) -> str:
+    """The household's own card where any good one will do; the others each have a behaviour of theirs."""
+    return f"tok_card_household-{household}" if token in ANY_GOOD_CARD else token
 
 
 class Placed(Struct, frozen=True):
@@ -184,7 +195,7 @@ class Crowd:
             self._note_refusal(answer)
             return
         key = f"{self._run}-{next(self._count)}"
-        wish = PlaceOrder(email_of(household), HOME, "standard", token)
+        wish = PlaceOrder(email_of(household), home_of(household), "standard", card_of(token, household))
         placed = await self._check_out(household, key, msgspec.json.encode(wish))
         if placed is not None and placed.status not in {"pending", "cancelled"} and cancels:
             await self._cancel(household, key, placed)

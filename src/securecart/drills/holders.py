@@ -127,7 +127,8 @@ class Holders:
 
     async def buy(self, holder: Holder, url: str, key: str) -> int:
         """Buy the guest's cart at this door, asking again while its payment is not decided; the status of the last answer."""
-        wish = PlaceOrder(f"{key}@drill.securecart.test", HOME, "standard", "tok_visa")
+        where = msgspec.structs.replace(HOME, line1=f"{key} Drill Street")
+        wish = PlaceOrder(f"{key}@drill.securecart.test", where, "standard", f"tok_card_{key}")
         headers = {"Idempotency-Key": key}
         status, _ = await self._ask("POST", f"{url}/api/checkout", holder.token, msgspec.json.encode(wish), headers)
         return status

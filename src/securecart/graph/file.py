@@ -22,8 +22,9 @@ NAME = "graph.lbug"
 # Address space that is set aside, not memory; LadybugDB takes 8 TB otherwise, which not every system gives.
 ADDRESSES = 64 * 2**30
 MB = 2**20
-# The part of its memory that changes may take before they are brought into the file.
-GROWN_SHARE = 0.5
+# The part of its memory, beyond what plans and tables take anyhow, that changes may take before they are brought into the file.
+RESERVED_MB = 24
+GROWN_SHARE = 0.45
 CHECKPOINT_MS = 60_000
 FULL = "buffer pool is full"
 CHANGE_BYTES = 16 * 2**10
@@ -42,7 +43,7 @@ class File:
 
     def __init__(self, folder: Path, *, connections: int, memory_mb: int) -> None:
         self._database = _opened(folder / NAME, memory_mb)
-        self._may_grow = memory_mb * MB * GROWN_SHARE
+        self._may_grow = max(1, memory_mb - RESERVED_MB) * MB * GROWN_SHARE
         self._grown = 0.0
         self._all = [_Connection(self._database, parts_max=memory_mb // connections) for _ in range(connections)]
         self._free = deque(self._all)

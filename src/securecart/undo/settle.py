@@ -179,6 +179,7 @@ class Settling:
                 ended = await sessions.end_all_of(shop.dynamodb, {account.id for account in later.accounts})
                 voice.say(f"{len(later.accounts):,} accounts came later and are no more; {ended:,} sessions of theirs are ended.")
             looked_at = await repeat(READER_ANEW, StoreAway, lambda: readers.rebuild(shop.stores, "history", _counted(voice)))
+            await _teach_anew(shop, voice)
             voice.tell("Looking at the promises")
             findings = await _findings(shop)
             if asked := await _book_again(shop, later, findings, file.stem):
@@ -190,6 +191,14 @@ class Settling:
     async def _write(self, file: Path, later: Later) -> None:
         text = msgspec.json.format(msgspec.json.encode(later)).decode()
         await asyncio.to_thread(self.home.write_private, file, text)
+
+
+async def _teach_anew(shop: Shop, voice: Voice) -> None:
+    """Have the graph forget the orders that are no more; a shop whose graph is away goes on without."""
+    try:
+        await readers.rebuild(shop.stores, "graph", _counted(voice))
+    except StoreAway as away:
+        voice.say(f"The graph is not taught anew ({away}): run `securecart readers rebuild graph` once it is there.")
 
 
 async def _with_what_is_here(owner_url: str, later: Later) -> Later:
