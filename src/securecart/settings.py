@@ -108,7 +108,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     graph_concurrency: Annotated[
         int, _help("Statements the local graph works on at once; some more wait, others are told so.")
     ] = 4
-    graph_memory_mb: Annotated[int, _help("Megabytes of the graph that the local graph keeps in memory at most.")] = 512
+    graph_memory_mb: Annotated[int, _help("Megabytes of the graph that the local graph keeps in memory at most.")] = 384
 
     gateway: Annotated[Literal["sandbox", "stripe"], _help("Who takes the money: sandbox or stripe.")] = "sandbox"
     capture: Annotated[Literal["at_once", "on_shipment"], _help("When money is taken: at_once or on_shipment.")] = "at_once"
