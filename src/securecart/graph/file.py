@@ -13,6 +13,7 @@ from typing import Any
 
 import ladybug
 
+from securecart.graph.gate import Gate
 from securecart.graph.statement import with_literals
 from securecart.telemetry import log
 
@@ -43,6 +44,8 @@ class File:
 
     def __init__(self, folder: Path, *, connections: int, memory_mb: int) -> None:
         self._database = _opened(folder / NAME, memory_mb)
+        self._log = folder / f"{NAME}.wal"
+        self._gate = Gate()
         self._may_grow = max(1, memory_mb - RESERVED_MB) * MB * GROWN_SHARE
         self._grown = 0.0
         self._all = [_Connection(self._database, parts_max=memory_mb // connections) for _ in range(connections)]
@@ -55,7 +58,8 @@ class File:
         """The columns and rows of a statement that reads, which is ended when it takes too long; LadybugDB's own errors."""
         connection = self._free.popleft()
         try:
-            return connection.run(*pieces[0], timeout_ms)
+            with self._gate.together():
+                return connection.run(*pieces[0], timeout_ms)
         finally:
             self._free.append(connection)
 
@@ -76,22 +80,47 @@ class File:
     def _change(self, pieces: Pieces, timeout_ms: int) -> Found:
         before = self._used()
         try:
-            return _together(self._writer, pieces, timeout_ms)
+            return self._together(pieces, timeout_ms)
         finally:
             # where the memory was full of what can be read again from the file, it does not grow
             self._grown += max(self._used() - before, sum(map(_kept_bytes, pieces)))
-            if self._grown > self._may_grow:
+            if self._grown > self._may_grow or self._log_bytes() > LOG_MB_MAX * MB:
                 self._checkpoint()
+
+    def _together(self, pieces: Pieces, timeout_ms: int) -> Found:
+        """One transaction, which has the time that is given for all of it."""
+        connection, until = self._writer, time.monotonic() + timeout_ms / 1_000
+        connection.run("BEGIN TRANSACTION", {}, timeout_ms)
+        try:
+            for text, parameters in pieces:
+                left_ms = int((until - time.monotonic()) * 1_000)
+                if left_ms < 1:
+                    raise RuntimeError("Interrupted.")  # noqa: TRY301 - LadybugDB's own word, had it looked at the clock itself
+                found = connection.run(text, parameters, left_ms)
+            with self._gate.alone():
+                connection.run("COMMIT", {}, timeout_ms)
+        except BaseException:
+            with contextlib.suppress(RuntimeError):  # some errors have ended it already
+                connection.run("ROLLBACK", {}, timeout_ms)
+            raise
+        return found
 
     def _checkpoint(self) -> None:
         began = time.monotonic()
         try:
-            self._writer.run("CHECKPOINT", {}, CHECKPOINT_MS)
+            with self._gate.alone():
+                self._writer.run("CHECKPOINT", {}, CHECKPOINT_MS)
         except RuntimeError as problem:  # such as that somebody reads for longer than it waits: after the next change
             log.warning("the log could not be brought into the file", problem=str(problem))
         else:
             self._grown = 0.0
             log.info("the log was brought into the file", seconds=round(time.monotonic() - began, 3))
+
+    def _log_bytes(self) -> int:
+        try:
+            return self._log.stat().st_size
+        except FileNotFoundError:
+            return 0
 
     def _used(self) -> int:
         return int(self._writer.run("CALL bm_info() RETURN *", {}, CHECKPOINT_MS)[1][0][1])
@@ -147,33 +176,13 @@ class _Connection(ladybug.Connection):
             result.close()
 
 
-def _together(connection: _Connection, pieces: Pieces, timeout_ms: int) -> Found:
-    """One transaction, which has the time that is given for all of it."""
-    if len(pieces) == 1:
-        return connection.run(*pieces[0], timeout_ms)
-    until = time.monotonic() + timeout_ms / 1_000
-    connection.run("BEGIN TRANSACTION", {}, timeout_ms)
-    try:
-        for text, parameters in pieces:
-            left_ms = int((until - time.monotonic()) * 1_000)
-            if left_ms < 1:
-                raise RuntimeError("Interrupted.")  # noqa: TRY301 - LadybugDB's own word, had it looked at the clock itself
-            found = connection.run(text, parameters, left_ms)
-        connection.run("COMMIT", {}, timeout_ms)
-    except BaseException:
-        with contextlib.suppress(RuntimeError):  # some errors have ended it already
-            connection.run("ROLLBACK", {}, timeout_ms)
-        raise
-    return found
-
-
 def _opened(path: Path, memory_mb: int) -> ladybug.Database:
     """The database; a log whose last entry was cut off by a crash is read as far as it is whole.
 
     What was cut off was not acknowledged: that happens only after the entry is written.
     """
     settings: dict[str, Any] = {
-        "checkpoint_threshold": LOG_MB_MAX * MB,
+        "auto_checkpoint": False,  # begun by us, when nobody reads
         "buffer_pool_size": memory_mb * MB,
         "max_num_threads": os.cpu_count() or 1,
         "max_db_size": ADDRESSES,

@@ -40,6 +40,7 @@ STATUS: dict[Code, int] = {
 # What LadybugDB says, and Neptune's word for it; the first that fits.
 SAID: tuple[tuple[str, Code], ...] = (
     ("Interrupted", "TimeLimitExceededException"),
+    ("may be corrupted", "InternalFailureException"),
     ("Buffer manager exception", "MemoryLimitExceededException"),
     ("Only one write transaction", "ConcurrentModificationException"),
     ("Write-write conflict", "ConcurrentModificationException"),
