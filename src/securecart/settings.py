@@ -122,7 +122,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     gateway_timeout_s: Annotated[float, _help("Seconds to wait for the gateway before an order is left pending.")] = 5.0
 
     fraud: Annotated[
-        Literal["on", "off"], _help("Judge each order before its payment, and teach the graph what became of it: on or off.")
+        Literal["on", "off"], _help("Judge each order before its payment: on or off. The graph is taught either way.")
     ] = "on"
     fraud_budget_ms: Annotated[int, Meta(ge=1), _help("Milliseconds in which the graph must answer before a payment.")] = 20
     fraud_card_ms: Annotated[
