@@ -141,8 +141,9 @@ async def _engines(folder: Path) -> AsyncIterator[Scene]:
 
 def _process_of_graph() -> psutil.Process:
     for process in psutil.Process().children(recursive=True):
-        if "securecart.graph" in process.cmdline():
-            return process
+        with contextlib.suppress(psutil.Error):  # one that has just ended
+            if "securecart.graph" in process.cmdline():
+                return process
     raise BenchFailed(problem="the graph's process is not there.")
 
 

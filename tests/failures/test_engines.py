@@ -20,7 +20,7 @@ import asyncpg
 import pytest
 
 from securecart.engines import Home, HomeStatus, Step, Supervisor, observe, supervisor_of
-from securecart.engines.process import Engine, process_of
+from securecart.engines.process import Engine, living
 from securecart.errors import DiskFull, EngineFailed, HomeUnusable, PortTaken
 from securecart.settings import Settings
 from tests.commands import SECURECART, processes_below, securecart
@@ -118,7 +118,7 @@ def test_after_the_supervisor_and_the_database_are_killed_the_next_up_has_the_da
     assert "left behind" in (running_home / "logs" / "supervisor.log").read_text() + done.stderr
     after = pids(running_home)
     assert set(after) == set(before)
-    assert not any(pid in after.values() or process_of(pid, None) for pid in before.values())
+    assert not any(pid in after.values() or living(pid) for pid in before.values())
     assert json.loads((running_home / "ports.json").read_text()) == ports
     assert sql(running_home, "SELECT answer FROM kept_through_bad_luck") == 42
 

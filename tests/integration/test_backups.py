@@ -67,8 +67,8 @@ async def test_bases_are_taken_at_once_and_lead_back_with_the_log(archived: Arch
     assert any("Verifying" in one for one in said)
     assert 0 < full.archive_bytes < full.database_bytes
     await archived.run("INSERT INTO thing SELECT id, 'b' FROM generate_series(1001, 1010) AS id")
-    incremental, _ = await backup(archived)
-    assert (incremental.kind, incremental.parent) == ("incremental", full.label)
+    incremental, said = await backup(archived)
+    assert (incremental.kind, incremental.parent) == ("incremental", full.label), said
     assert incremental.archive_bytes < full.archive_bytes / 4
     assert incremental.next_xid > full.next_xid > 0
     await archived.run("INSERT INTO thing VALUES (1011, 'c')")

@@ -40,7 +40,8 @@ def test_status_json_tells_name_version_address_health_pid_and_memory(supervisor
         assert engine["version"], engine
         assert psutil.pid_exists(engine["pid"])
         assert engine["memory"] > 1_000_000
-    assert sum(engine["memory"] for engine in told["engines"]) <= told["memory"] < 1.2 * 2**30
+    each = {engine["name"]: f"{engine['memory'] / 2**20:.0f} MiB" for engine in told["engines"]}
+    assert sum(engine["memory"] for engine in told["engines"]) <= told["memory"] < 1.2 * 2**30, each
 
 
 async def test_every_port_listens_on_loopback_only(supervisor: Supervisor, shop_url: str) -> None:

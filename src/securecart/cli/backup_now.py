@@ -88,6 +88,6 @@ async def _door_opens(home: Home, url: str) -> None:
     deadline = time.monotonic() + OPENS_WITHIN_S
     while await Archiver.look(url) is None and time.monotonic() < deadline:
         state = await asyncio.to_thread(home.state)
-        if state is None or not any(process_of(engine.pid, engine.born) for engine in state.of_kind(Archiver.name)):
+        if state is None or not any(process_of(engine) for engine in state.of_kind(Archiver.name)):
             return
         await asyncio.sleep(LOOK_AGAIN_S)

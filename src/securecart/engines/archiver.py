@@ -91,7 +91,7 @@ async def end_children(home: Home) -> None:
     for process in psutil.process_iter(["name", "cmdline"]):
         named: Mapping[str, Any] = process.info
         if named["name"] in CHILDREN and any(_is_in(word, folder) for word in named["cmdline"] or ()) and not gone(process):
-            await stop_process(process.pid, process.create_time(), Engine.stop_signal, CHILD_ENDS_WITHIN_S)
+            await stop_process(process, Engine.stop_signal, CHILD_ENDS_WITHIN_S)
 
 
 def _is_in(word: str, folder: str) -> bool:

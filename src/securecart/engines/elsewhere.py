@@ -52,4 +52,4 @@ class Elsewhere(Engine):
 
     def running(self) -> RunningEngine | None:
         """It has no process of ours."""
-        return RunningEngine(self.label, 0, 0.0, 0, self.version)
+        return RunningEngine(self.label, 0, "", 0, self.version)

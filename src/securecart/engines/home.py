@@ -45,14 +45,14 @@ def kind_of(label: str) -> str:
 
 
 class RunningEngine(Struct, frozen=True):
-    """A child process as the state file remembers it; `born` is its creation time, so a reused pid is noticed.
+    """A child process as the state file remembers it; `born` is its birth, so a reused pid is noticed (`process.birth_of`).
 
     A store on somebody else's server has pid 0.
     """
 
     name: str
     pid: int
-    born: float
+    born: str
     port: int
     version: str
 
@@ -66,7 +66,7 @@ class State(Struct, frozen=True):
     """The supervisor and its children; `ready` once all of the plan have answered."""
 
     pid: int
-    born: float
+    born: str
     planned: tuple[str, ...] = ()
     ready: bool = False
     engines: tuple[RunningEngine, ...] = ()

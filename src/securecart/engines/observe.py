@@ -91,7 +91,7 @@ def _missing(name: str, *, held: bool) -> EngineStatus:
 async def _look_at(home: Home, engine: RunningEngine, written: Mapping[str, Any]) -> EngineStatus:
     kind = KINDS[engine.kind]
     url = kind.address_in(written, engine.name)
-    process = process_of(engine.pid, engine.born) if engine.pid else None
+    process = process_of(engine) if engine.pid else None
     could_answer = process is not None or engine.pid == 0
     return EngineStatus(
         name=engine.name,

@@ -171,7 +171,7 @@ class PatroniNode(Engine):
         data = data_of(home, label)
         postmaster = postmaster_of(data)
         if postmaster is not None:
-            await stop_process(postmaster.pid, postmaster.create_time(), signal.SIGINT, cls.stop_within_s)
+            await stop_process(postmaster, signal.SIGINT, cls.stop_within_s)
         if data.exists():
             await clear_the_way(data)
 

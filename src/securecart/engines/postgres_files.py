@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from securecart.engines.process import Engine, gone, process_of, stop_process, version_of
+from securecart.engines.process import Engine, gone, living, stop_process, version_of
 from securecart.errors import EngineFailed
 
 __all__ = [
@@ -92,7 +92,7 @@ def postmaster_of(data: Path) -> psutil.Process | None:
         pid = int((data / "postmaster.pid").read_text().split("\n", 1)[0])
     except (OSError, ValueError):
         return None
-    process = process_of(pid, None)
+    process = living(pid)
     with contextlib.suppress(psutil.Error, OSError):
         if process is not None and _works_on(process, data):
             return process
@@ -113,7 +113,7 @@ async def clear_the_way(data: Path, *pid_files: Path) -> None:
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             if _works_on(process, data) and not gone(process):
-                await stop_process(process.pid, process.create_time(), signal.SIGQUIT, ORPHANS_END_WITHIN_S)
+                await stop_process(process, signal.SIGQUIT, ORPHANS_END_WITHIN_S)
     for stale in (data / "postmaster.pid", *pid_files):
         stale.unlink(missing_ok=True)
 

@@ -11,6 +11,7 @@ import subprocess
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import IO, Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -18,13 +19,26 @@ import psutil
 from prometheus_client.multiprocess import mark_process_dead
 
 from securecart import settings as settings_table
-from securecart.engines.home import Home, RunningEngine
+from securecart.engines.home import Home, RunningEngine, State
 from securecart.errors import EngineFailed, OperatorError
 from securecart.settings import FIRST_REGIONS, Settings
 
-__all__ = ["Engine", "address_of", "gone", "http_status", "process_of", "shop_environment", "stop_process", "version_of"]
+__all__ = [
+    "Engine",
+    "address_of",
+    "birth_of",
+    "gone",
+    "http_status",
+    "living",
+    "process_of",
+    "shop_environment",
+    "stop_process",
+    "version_of",
+]
 
 POLL_S = 0.05
+BOOT = Path("/proc/sys/kernel/random/boot_id")
+BEGAN = 19  # of what follows a process's name in its stat: ticks of the clock since the machine's start (man proc, starttime)
 HTTP_TIMEOUT_S = 2
 WORDS_MAX = 300
 KEPT_ENVIRONMENT = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -114,7 +128,7 @@ class Engine(ABC):
     async def stop(self) -> None:
         """End the process in its own way, by force when it takes too long; nothing happens when it is gone."""
         if self._child is not None:
-            await stop_process(self._child.pid, None, self.stop_signal, self.stop_within_s)
+            await stop_process(living(self._child.pid), self.stop_signal, self.stop_within_s)
             await asyncio.to_thread(self._child.wait)
             self._child = None
 
@@ -127,8 +141,7 @@ class Engine(ABC):
         if self._child is None or self.died():
             return None
         with contextlib.suppress(psutil.NoSuchProcess):
-            born = psutil.Process(self._child.pid).create_time()
-            return RunningEngine(self.label, self._child.pid, born, self.port, self.version)
+            return RunningEngine(self.label, self._child.pid, birth_of(self._child.pid), self.port, self.version)
         return None
 
     def spawn(
@@ -188,12 +201,8 @@ def shop_environment(home: Home) -> dict[str, str]:
     return {**cloud, **given, "SECURECART_HOME": str(home.path), "PROMETHEUS_MULTIPROC_DIR": str(home.metrics())}
 
 
-async def stop_process(pid: int, born: float | None, gently: signal.Signals, within_s: float) -> None:
-    """Signal a process and wait; after `within_s` seconds kill it and its children.
-
-    With `born`, a process that only has the same pid by chance is left alone.
-    """
-    process = process_of(pid, born)
+async def stop_process(process: psutil.Process | None, gently: signal.Signals, within_s: float) -> None:
+    """Signal a process and wait; after `within_s` seconds kill it and its children. Nothing happens where there is none."""
     if process is None:
         return
     family = [process]
@@ -210,14 +219,35 @@ async def stop_process(pid: int, born: float | None, gently: signal.Signals, wit
             await asyncio.sleep(POLL_S)
 
 
-def process_of(pid: int, born: float | None) -> psutil.Process | None:
-    """The living process with this pid and birth, or None."""
-    try:
+def process_of(remembered: State | RunningEngine) -> psutil.Process | None:
+    """The living process that the state file remembers, or None: one that only has the same pid by chance is another."""
+    process = living(remembered.pid)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process if birth_of(remembered.pid) == remembered.born else None
+    return None
+
+
+def living(pid: int) -> psutil.Process | None:
+    """The living process with this pid, or None."""
+    with contextlib.suppress(psutil.NoSuchProcess, ValueError):
         process = psutil.Process(pid)
-        same = born is None or abs(process.create_time() - born) < 1
-    except (psutil.NoSuchProcess, ValueError):
-        return None
-    return process if same and not gone(process) else None
+        return None if gone(process) else process
+    return None
+
+
+def birth_of(pid: int) -> str:
+    """What tells a process from all others that ever have its pid; raises `psutil.NoSuchProcess`.
+
+    Where the system counts from its own start, so does this: the time of day is corrected while processes run, by
+    seconds where a machine was asleep, and what was written down before would name nobody then.
+    """
+    if not psutil.LINUX:
+        return str(psutil.Process(pid).create_time())
+    try:
+        ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[BEGAN]
+    except OSError as error:
+        raise psutil.NoSuchProcess(pid) from error
+    return f"{BOOT.read_text().strip()} {ticks}"
 
 
 def gone(process: psutil.Process) -> bool:

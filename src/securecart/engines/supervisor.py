@@ -27,7 +27,7 @@ from securecart.engines.home import Home, State, kind_of
 from securecart.engines.link import Link
 from securecart.engines.patroni import PatroniNode, patroni_nodes, was_cluster
 from securecart.engines.postgres import Postgres
-from securecart.engines.process import Engine, process_of, stop_process
+from securecart.engines.process import Engine, birth_of, process_of, stop_process
 from securecart.engines.regions import region_stores, second_region
 from securecart.engines.replicator import Replicator
 from securecart.engines.valkey import Valkey
@@ -233,7 +233,7 @@ class Supervisor:
             self._report(Step(engine.title, str(error), done=True))
 
     def _write_down(self) -> None:
-        born = psutil.Process().create_time()
+        born = birth_of(os.getpid())
         for home in self._homes():
             engines = [engine for engine in self._engines() if engine.home.path == home.path]
             running = tuple(there for engine in engines if (there := engine.running()) is not None)
@@ -243,7 +243,7 @@ class Supervisor:
 def supervisor_of(home: Home) -> psutil.Process | None:
     """The living supervisor of this home, or None."""
     state = home.state()
-    return process_of(state.pid, state.born) if state is not None else None
+    return process_of(state) if state is not None else None
 
 
 async def stop_running(home: Home, report: Report) -> bool:
@@ -251,7 +251,7 @@ async def stop_running(home: Home, report: Report) -> bool:
     supervisor = supervisor_of(home)
     if supervisor is not None:
         report(Step("supervisor", "stopping"))
-        await stop_process(supervisor.pid, supervisor.create_time(), signal.SIGTERM, STOP_WITHIN_S)
+        await stop_process(supervisor, signal.SIGTERM, STOP_WITHIN_S)
     stopped = [await _stop_leftovers(one, report) for one in home.with_regions()]
     return any(stopped) or supervisor is not None
 
@@ -261,11 +261,11 @@ async def _stop_leftovers(home: Home, report: Report) -> bool:
     state = home.state()
     if state is None or state.pid == os.getpid():
         return False
-    found = [engine for engine in state.engines if engine.pid and process_of(engine.pid, engine.born)]
+    found = [engine for engine in state.engines if engine.pid and process_of(engine)]
     for engine in reversed(found):
         kind = KINDS[engine.kind]
         report(Step(engine.name, "stopping what a killed supervisor left behind"))
-        await stop_process(engine.pid, engine.born, kind.stop_signal, kind.stop_within_s)
+        await stop_process(process_of(engine), kind.stop_signal, kind.stop_within_s)
     for label in {*state.planned, *(engine.name for engine in state.engines)}:
         if (known := KINDS.get(kind_of(label))) is not None:
             await known.clear(home, label)

@@ -113,7 +113,7 @@ async def _hand_over(cluster: Cluster, step: HandOver) -> str:
     else:
         await PatroniNode.write_checkpoint(cluster.home, step.writer)  # so that there is little left to write at the end
         began = time.monotonic()
-        await stop_process(server.pid, server.create_time(), Postgres.stop_signal, Postgres.stop_within_s)
+        await stop_process(server, Postgres.stop_signal, Postgres.stop_within_s)
     return f"{step.writer} handed over after {time.monotonic() - began:.1f} s"
 
 

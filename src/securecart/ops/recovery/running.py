@@ -140,11 +140,11 @@ class Supervised:
     async def _stop(self, label: str) -> None:
         kind = KINDS[kind_of(label)]
         for engine in self._engines([label]):
-            await stop_process(engine.pid, engine.born, kind.stop_signal, kind.stop_within_s)
+            await stop_process(process_of(engine), kind.stop_signal, kind.stop_within_s)
 
     async def _kill(self, label: str) -> None:
         for engine in self._engines([label]):
-            process = process_of(engine.pid, engine.born)
+            process = process_of(engine)
             if process is not None:
                 process.kill()
 
@@ -159,7 +159,7 @@ class Supervised:
             if time.monotonic() > deadline:
                 raise StepFailed(problem=f"{', '.join(labels)} did not end within {ENDED_WITHIN_S:.0f} s.")
             for engine in self._engines(labels):
-                if process_of(engine.pid, engine.born) is not None:
+                if process_of(engine) is not None:
                     down_since = time.monotonic()
                     await self._stop(engine.name)
             await asyncio.sleep(LOOK_AGAIN_S)

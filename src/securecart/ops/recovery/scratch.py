@@ -27,7 +27,7 @@ from msgspec import Struct
 from securecart.engines.postgres import CONFIGURATION
 from securecart.engines.postgres_files import as_ordinary_user, clear_the_way, programs_of
 from securecart.engines.postgres_roles import DATABASE, NOT_READY, SUPERUSER
-from securecart.engines.process import Engine, stop_process
+from securecart.engines.process import Engine, living, stop_process
 from securecart.engines.ranking import BEHIND, rank_session
 from securecart.errors import RecoveryRefused
 from securecart.ops.recovery.model import SEGMENT_BYTES, Moment, Site, lsn_of, segment_name
@@ -197,7 +197,7 @@ class ScratchServer(Engine):
     async def end(self) -> None:
         """Stop it for good; what it had for itself beside the data goes. Without a last checkpoint where nobody needs one."""
         if not self._durable and self._child is not None:
-            await stop_process(self._child.pid, None, signal.SIGQUIT, self.stop_within_s)
+            await stop_process(living(self._child.pid), signal.SIGQUIT, self.stop_within_s)
         await self.stop()
         await asyncio.to_thread(shutil.rmtree, self._given, ignore_errors=True)
         if self._sockets.name:

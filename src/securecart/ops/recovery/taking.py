@@ -115,6 +115,7 @@ class Taker:
                 return await self._copy_so(kind, source, wanted, tell)
             except CopyFailed as failed:
                 log.warning("a base backup could not be taken so", kind=kind, source=source.name, problem=str(failed))
+                tell(f"It could not be {kind} from {source.name}: {failed}")
                 problem = failed
         assert problem is not None
         raise problem

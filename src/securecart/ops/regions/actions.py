@@ -55,8 +55,7 @@ async def bring_down(home: Home, name: str) -> Down:
     labels = [label for label in (state.planned if state else ()) if kind_of(label) not in SHARED]
     for label in labels:
         there.hold(label)
-    pids = {engine.name: (engine.pid, engine.born) for engine in (state.engines if state else ())}
-    first = [process_of(*pids[label]) for label in labels if label in pids and pids[label][0]]
+    first = [process_of(engine) for engine in (state.engines if state else ()) if engine.name in labels and engine.pid]
     beside = [process for label in labels for process in KINDS[kind_of(label)].beside(there, label)]
     family = [member for process in (*first, *beside) if process is not None for member in _family(process)]
     for member in family:

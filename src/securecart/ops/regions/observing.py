@@ -53,9 +53,7 @@ async def look_at(home: Home, name: str) -> Region:
         follows=follows,
         fenced=there.is_fenced(),
         held=tuple(sorted(there.held())),
-        running=tuple(
-            engine.name for engine in (state.engines if state else ()) if engine.pid and process_of(engine.pid, engine.born)
-        ),
+        running=tuple(engine.name for engine in (state.engines if state else ()) if engine.pid and process_of(engine)),
         writes_through_link=through_link,
         behind_seconds=min((age for _, age in nodes if age is not None), default=None),
     )
