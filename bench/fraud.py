@@ -55,7 +55,7 @@ class FraudOptions(Options, frozen=True, kw_only=True):
     @property
     def given(self) -> dict[str, float]:
         """What repeats it."""
-        names = ("accounts", "links", "seconds", "connections", "learn", "seed")
+        names = ("accounts", "links", "seconds", "connections", "rounds", "learn", "seed")
         return {name: getattr(self, name) for name in names}
 
 

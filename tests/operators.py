@@ -57,7 +57,7 @@ async def an_account(shop: Shop, *, staff: bool) -> str:
     async with shop.database.transaction() as tx:
         await accounts.register(tx, email=email, password_hash=hashed, name="Olga" if staff else "Sam")
         if staff:
-            await accounts.make_staff(tx, email)
+            await accounts.set_staff(tx, email, staff=True)
     return email
 
 

@@ -206,9 +206,9 @@ async def test_an_account_made_staff_is_staff_at_the_next_log_in(database: Datab
     email = an_email()
     account = await register(database, email)
     async with database.transaction() as tx:
-        assert (await accounts.make_staff(tx, email.upper())).id == account.id
+        assert (await accounts.set_staff(tx, email.upper(), staff=True)).id == account.id
         with pytest.raises(NotFound):
-            await accounts.make_staff(tx, an_email())
+            await accounts.set_staff(tx, an_email(), staff=True)
     assert (await accounts.authenticate(database, email, PASSWORD)).staff
     async with database.read() as read:
         assert (await accounts.find(read, email.lower())).staff

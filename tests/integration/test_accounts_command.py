@@ -7,8 +7,9 @@ import secrets
 import sys
 from asyncio.subprocess import PIPE
 from pathlib import Path
+from uuid import uuid4
 
-from securecart import accounts
+from securecart import accounts, sessions
 from securecart.app import Shop
 
 PASSWORD = "correct horse battery"
@@ -31,6 +32,23 @@ async def test_an_operator_makes_an_account_staff_and_sees_it(shop: Shop, shop_h
     assert (code, said.splitlines()[:2], said.splitlines()[-1]) == (0, [email, "name: Ada Okafor"], "staff: yes")
     assert password_hash not in said
     assert (await accounts.authenticate(shop.database, email, PASSWORD)).staff
+
+
+async def test_the_right_is_taken_away_and_the_sessions_that_say_otherwise_end(shop: Shop, shop_home: Path) -> None:
+    email = f"op-{secrets.token_hex(6)}@example.com"
+    password_hash = await accounts.hash_password(PASSWORD)
+    async with shop.database.transaction() as tx:
+        await accounts.register(tx, email=email, password_hash=password_hash, name="Ada Okafor")
+        account = await accounts.set_staff(tx, email, staff=True)
+    theirs, another = [
+        await sessions.start_for(shop.dynamodb, account_id=who, email=email, name="Ada Okafor", staff=True, days=1)
+        for who in (account.id, uuid4())
+    ]
+    code, said, _ = await run(shop_home, "staff", email, "--revoke")
+    assert (code, said) == (0, f"{email} is not staff any more; sessions ended: 1.\n")
+    assert not (await accounts.authenticate(shop.database, email, PASSWORD)).staff
+    assert await sessions.find(shop.dynamodb, theirs.token) is None
+    assert await sessions.find(shop.dynamodb, another.token) is not None
 
 
 async def test_an_account_that_does_not_exist_is_one_sentence_and_exit_code_1(shop_home: Path) -> None:

@@ -189,7 +189,7 @@ async def test_me_shows_the_addresses_and_the_rights_given_at_log_in(program: Pr
     email = an_email()
     ada, _ = await register(program, email)
     async with shop.database.transaction() as tx:
-        account = await accounts.make_staff(tx, email)
+        account = await accounts.set_staff(tx, email, staff=True)
         await accounts.remember_address(tx, account.id, ADDRESS)
     _, me, _ = await ada.ask("GET", "/api/me")
     assert me["addresses"] == [msgspec.to_builtins(ADDRESS)]

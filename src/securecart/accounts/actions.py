@@ -51,9 +51,9 @@ async def find(read: Read, email: str) -> Account:
     return account
 
 
-async def make_staff(tx: Transaction, email: str) -> Account:
-    """Give an account the rights of the shop's staff, from its next log-in on; `NotFound`."""
-    account = await one(tx, SQL["make_staff"], Account, email.strip())
+async def set_staff(tx: Transaction, email: str, *, staff: bool) -> Account:
+    """Give an account the rights of the shop's staff or take them away, from its next log-in on; `NotFound`."""
+    account = await one(tx, SQL["set_staff"], Account, email.strip(), staff)
     if account is None:
         raise NotFound(noun="account", key=email)
     return account

@@ -12,9 +12,9 @@ SELECT id, email, name, staff, password_hash FROM account WHERE lower(email) = l
 -- The account of e-mail $1, whatever its case.
 SELECT id, email, name, staff FROM account WHERE lower(email) = lower($1);
 
--- name: make_staff
--- The account of e-mail $1 works for the shop from now on; no row when there is none.
-UPDATE account SET staff = true WHERE lower(email) = lower($1) RETURNING id, email, name, staff;
+-- name: set_staff
+-- The account of e-mail $1 works for the shop from now on, or not any more ($2); no row when there is none.
+UPDATE account SET staff = $2 WHERE lower(email) = lower($1) RETURNING id, email, name, staff;
 
 -- name: addresses_of
 -- At most $2 addresses of account $1, the last used first.

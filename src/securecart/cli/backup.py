@@ -6,7 +6,6 @@ import asyncio
 from datetime import UTC, datetime
 from typing import Annotated
 
-import msgspec
 import typer
 from msgspec import Struct
 from rich.table import Table
@@ -16,7 +15,7 @@ from securecart.cli.backup_now import take
 from securecart.cli.engines import HomeOption, JsonOption
 from securecart.cli.progress import told
 from securecart.cli.prove import prove
-from securecart.cli.screen import out, say
+from securecart.cli.screen import out, say, show_json
 from securecart.errors import DataMissing
 from securecart.ops.recovery import certificates
 from securecart.ops.recovery.holdings import in_words, surplus, survey, whole_bases
@@ -111,7 +110,7 @@ def list_backups(home: HomeOption = None, as_json: JsonOption = False) -> None:
     site = _site(home)
     seen = _listing(site, survey(site.archive), sum(size for _, size in site.archive.names("")))
     if as_json:
-        _print_json(seen)
+        show_json(seen)
         return
     out.print(
         f"archive  {seen.archive}  {_mb(seen.bytes)}{'  encrypts what is put' if seen.encrypted else ''}",
@@ -154,7 +153,7 @@ def verify(
     with told() as tell:
         report = asyncio.run(_verified(site, label, tell, every=every, log=log))
     if as_json:
-        _print_json(report)
+        show_json(report)
     else:
         _show_report(report)
     if not report.sound:
@@ -180,7 +179,7 @@ def schedule(home: HomeOption = None, as_json: JsonOption = False) -> None:
         surplus=gone,
     )
     if as_json:
-        _print_json(seen)
+        show_json(seen)
         return
     when = "" if seen.next.at is None else "now" if seen.next.is_now(now) else f"in {_span((seen.next.at - now).total_seconds())}"
     on = f" on {seen.next.parent}" if seen.next.parent else ""
@@ -199,7 +198,7 @@ def key(as_json: JsonOption = False) -> None:
     """
     made = Key(*key_pair())
     if as_json:
-        _print_json(made)
+        show_json(made)
         return
     typer.echo(made.secret)
     say("This is the secret key, shown once and kept nowhere. Whoever has it reads your backups; without it nobody does.")
@@ -311,10 +310,6 @@ def _show_report(report: Report) -> None:
         out.print(f"log {log.since} to {log.until}  {state}  {read}  {log.seconds:.1f} s", soft_wrap=True, markup=False)
         for finding in log.findings:
             out.print(f"  {finding.name}: {finding.what}", soft_wrap=True, markup=False)
-
-
-def _print_json(found: Struct) -> None:
-    typer.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
 
 
 def _mb(size: int) -> str:

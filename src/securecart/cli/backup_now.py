@@ -14,7 +14,7 @@ import typer
 from securecart import settings
 from securecart.cli.engines import HomeOption, JsonOption
 from securecart.cli.progress import told
-from securecart.cli.screen import out
+from securecart.cli.screen import out, show_json
 from securecart.engines import Home
 from securecart.engines.archiver import Archiver
 from securecart.engines.process import process_of
@@ -47,7 +47,7 @@ def take(
     with told() as tell:
         base = asyncio.run(base_at_once(loaded, tell, full=full))
     if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(base)).decode())
+        show_json(base)
         return
     size = f"{base.archive_bytes / MB:,.1f} MB for a database of {base.database_bytes / MB:,.1f} MB"
     on = f" on {base.parent}" if base.parent else ""

@@ -9,11 +9,11 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 import typer
 import uvloop
 from rich.console import Console
 
+from securecart.cli.screen import show_json
 from securecart.errors import DataMissing
 
 __all__ = ["app"]
@@ -181,7 +181,7 @@ def _finish(name: str, measure: Callable[[Any], Coroutine[Any, Any, Any]], as_js
         report.keep(result)
         report.record()
     if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(result)).decode())
+        show_json(result)
     else:
         report.print_result(result, Console())
     return result

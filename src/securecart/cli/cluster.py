@@ -7,14 +7,13 @@ import time
 from collections.abc import Callable
 from typing import Annotated
 
-import msgspec
 import typer
 from msgspec import Struct
 from rich.table import Table
 
 from securecart import settings
 from securecart.cli.engines import HomeOption, JsonOption
-from securecart.cli.screen import out, say
+from securecart.cli.screen import out, say, show_json
 from securecart.engines import Home, address_of, supervisor_of
 from securecart.errors import NotRunning
 from securecart.ops import cluster as ops
@@ -49,7 +48,7 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """
     seen = asyncio.run(ops.observe(_cluster(home)))
     if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(seen)).decode())
+        show_json(seen)
     else:
         _show(seen)
     if not seen.healthy:
@@ -111,7 +110,7 @@ def _cluster(home: str | None) -> Cluster:
 def _do(home: str | None, decide: Callable[[Snapshot], list[Step]], *, as_json: bool) -> None:
     report = asyncio.run(_carried_out(_cluster(home), decide))
     if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(report)).decode())
+        show_json(report)
     else:
         say(f"done after {report.seconds:.1f} s")
         _show(report.cluster)

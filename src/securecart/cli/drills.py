@@ -11,7 +11,6 @@ from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Protocol, TypeVar
 
-import msgspec
 import typer
 import uvloop
 
@@ -22,7 +21,7 @@ from securecart.cli.engines import JsonOption
 from securecart.cli.failover import missed, title, told
 from securecart.cli.promises import verdict
 from securecart.cli.region_drill import missed_by_regions, told_of_regions
-from securecart.cli.screen import out, say
+from securecart.cli.screen import out, say, show_json
 from securecart.cli.undelete import missed_by_undelete, told_of_undelete
 from securecart.engines import Step
 from securecart.errors import BadInput
@@ -99,7 +98,7 @@ def crash(
 
     found = _run(hold, home=home, keep=keep, profile="single")
     if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
+        show_json(found)
     else:
         show(_summary(found))
         out.print(verdict(found.report))
@@ -132,7 +131,7 @@ def failover(
         picture.write_text(drills.draw_svg(found.chart, found.timeline, title=title(found)), encoding="utf-8")
         say(f"the chart is in {picture}")
     if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
+        show_json(found)
     else:
         out.print(drills.draw_text(found.chart), markup=False, soft_wrap=True)
         out.print(told(found), markup=False, soft_wrap=True)
@@ -165,7 +164,7 @@ def dependency(
         lambda loaded: drills.drill_dependency(loaded, plan, tell=say), home=home, keep=keep, profile="single", **ENOUGH_TIME
     )
     if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
+        show_json(found)
     else:
         out.print(absence(found), markup=False, soft_wrap=True)
         out.print(verdict(found.report))
@@ -239,7 +238,7 @@ def summary(
     """
     tables = {file.stem: drills.summarise(drills.runs_in(file.read_text(encoding="utf-8"), str(file))) for file in files}
     if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(tables)).decode())
+        show_json(tables)
         return
     for name, figures in tables.items():
         out.print(summary_of(name, figures))
@@ -248,7 +247,7 @@ def summary(
 def _end(found: Judged, told: str, missed: Iterable[str], *, as_json: bool) -> None:
     """Say how a drill with goals ended; exit code 1 when a promise broke or a goal was missed."""
     if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
+        show_json(found)
     else:
         out.print(told, markup=False, soft_wrap=True)
     for sentence in missed:

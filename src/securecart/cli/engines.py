@@ -19,7 +19,7 @@ import typer
 from rich.table import Table
 
 from securecart import downloads, settings
-from securecart.cli.screen import Board, out, say, show_screen, show_status
+from securecart.cli.screen import Board, out, say, show_json, show_screen, show_status
 from securecart.engines import Home, HomeStatus, Step, Supervisor, observe, plan, stop_running
 from securecart.errors import NotRunning, OperatorError, SecureCartError
 from securecart.settings import Settings
@@ -105,7 +105,7 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
     folder = Home(settings.load(home).home_path)
     seen = asyncio.run(observe(folder))
     if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(seen)).decode())
+        show_json(seen)
     elif not seen.engines:
         raise NotRunning(home=str(folder.path))
     else:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated
 from uuid import UUID
 
-import msgspec
 import typer
 from rich.table import Table
 
@@ -19,7 +18,7 @@ from securecart import fraud, settings
 from securecart.app import open_shop
 from securecart.cli import fraud_orders
 from securecart.cli.engines import HomeOption, JsonOption
-from securecart.cli.screen import out, say
+from securecart.cli.screen import out, say, show_json
 from securecart.errors import BadInput, DataMissing
 from securecart.fraud import Format, Lesson, ModelKind, NewAccount, Report, Row
 
@@ -59,7 +58,7 @@ def evaluate(
     learnt_from, judged = fraud.read_rows(form, train), fraud.read_rows(form, test)
     report = fraud.evaluate(form, learnt_from, judged, kind, label_delay_days=label_delay_days)
     if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(report)).decode())
+        show_json(report)
     else:
         _show(report)
 
@@ -78,7 +77,7 @@ def splits(
     """
     found = fraud.evaluate_splits(form, fraud.read_rows(form, file), kind, label_delay_days=label_delay_days)
     if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
+        show_json(found)
         return
     table = Table("", "AUC", "spread", "average precision", "AUC of each split")
     for name, one in found.items():

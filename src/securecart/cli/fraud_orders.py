@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import getpass
-from typing import Annotated, Any
+from typing import Annotated
 
-import msgspec
 import typer
 from rich.table import Table
 from rich.text import Text
@@ -14,7 +13,7 @@ from rich.text import Text
 from securecart import checkout, fraud, settings
 from securecart.app import open_shop
 from securecart.cli.engines import HomeOption, JsonOption
-from securecart.cli.screen import out, say
+from securecart.cli.screen import out, say, show_json
 from securecart.errors import BadInput
 from securecart.fraud import RingNode, Risk, Waiting
 from securecart.orders import Order
@@ -45,13 +44,13 @@ def review(
     if release or cancel:
         order = asyncio.run(_decide(release or cancel or "", home, goes_on=release is not None))
         if as_json:
-            _print(order)
+            show_json(order)
         else:
             say(f"order {order.number} is {'released' if release else 'cancelled'}; it is {order.status.replace('_', ' ')} now")
         return
     held, count = asyncio.run(_queue(home))
     if as_json:
-        _print({"waiting": count, "items": held})
+        show_json({"waiting": count, "items": held})
     elif not held:
         say("no order waits for a person")
     else:
@@ -62,7 +61,7 @@ def explain(number: NumberArgument, home: HomeOption = None, as_json: JsonOption
     """Say what an order was judged by: how likely it was fraud, why, where it came from, and what became of it."""
     risk = asyncio.run(_risk(number, home))
     if as_json:
-        _print(risk)
+        show_json(risk)
     else:
         _show_risk(risk)
 
@@ -75,7 +74,7 @@ def rings(
     """List the devices, cards, addresses and e-mail addresses that several accounts share, known fraud first."""
     found = asyncio.run(_rings(limit, home))
     if as_json:
-        _print(found)
+        show_json(found)
         return
     if not found:
         say("no thing is shared by several accounts")
@@ -103,7 +102,7 @@ def mark(
     """
     changed = asyncio.run(_mark(numbers, home, is_fraud=not not_fraud, note=note))
     if as_json:
-        _print({"changed": changed})
+        show_json({"changed": changed})
         return
     what = "not fraud" if not_fraud else "fraud"
     say(f"{', '.join(changed)}: known to be {what} from now on" if changed else f"nothing new: known to be {what} before")
@@ -186,7 +185,3 @@ def _show_risk(risk: Risk) -> None:
         out.print(
             f"  known since {risk.mark.marked_at:%Y-%m-%d %H:%M} UTC: {verdict}, says {by}{note}", markup=False, soft_wrap=True
         )
-
-
-def _print(value: Any) -> None:
-    typer.echo(msgspec.json.format(msgspec.json.encode(value)).decode())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated
 
-import msgspec
 import typer
 from rich.console import Group
 from rich.table import Table
@@ -14,7 +13,7 @@ from rich.text import Text
 from securecart import settings
 from securecart.app import open_shop
 from securecart.cli.engines import HomeOption, JsonOption
-from securecart.cli.screen import out
+from securecart.cli.screen import out, show_json
 from securecart.errors import NotRunning
 from securecart.promises import BROKEN, Report, check
 from securecart.settings import Settings
@@ -36,7 +35,7 @@ def promises(
     """
     report = asyncio.run(_check(settings.load(home), projections=projections))
     if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(report)).decode())
+        show_json(report)
     else:
         out.print(verdict(report))
     if not report.kept:

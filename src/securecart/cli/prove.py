@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated
 
-import msgspec
 import typer
 import uvloop
 
 from securecart import settings
 from securecart.cli.engines import HomeOption, JsonOption
 from securecart.cli.progress import told
-from securecart.cli.screen import out
+from securecart.cli.screen import out, show_json
 from securecart.errors import BadInput, RecoveryRefused
 from securecart.ops.recovery.certificates import Certificate
 from securecart.ops.recovery.holdings import survey
@@ -50,7 +49,7 @@ def prove(
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
     if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
+        show_json(found)
     else:
         for line in _lines(found):
             out.print(line, soft_wrap=True, markup=False)

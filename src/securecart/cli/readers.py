@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Annotated
 
-import msgspec
 import typer
 from msgspec import Struct
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -18,7 +17,7 @@ from rich.table import Table
 from securecart import readers, settings
 from securecart.app import open_shop
 from securecart.cli.engines import HomeOption, JsonOption
-from securecart.cli.screen import err, out
+from securecart.cli.screen import err, out, show_json
 from securecart.errors import NotRunning
 from securecart.settings import Settings
 from securecart.stores.postgres import log
@@ -45,7 +44,7 @@ def list_readers(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Show each reader: what it does, how many events and seconds it is behind, where it stands, when it last moved."""
     rows = asyncio.run(_rows(_up(home)))
     if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(rows)).decode())
+        show_json(rows)
         return
     if not out.is_terminal:
         for row in rows:

@@ -14,7 +14,7 @@ from msgspec import Struct
 from securecart import regions, settings
 from securecart.cli.engines import HomeOption, JsonOption
 from securecart.cli.progress import told
-from securecart.cli.screen import err, out, say
+from securecart.cli.screen import err, out, say, show_json
 from securecart.errors import NotRunning, RecoveryRefused
 from securecart.ops.recovery.in_place import Kept, Report, Voice, abandon, recover
 from securecart.ops.recovery.model import Site
@@ -78,7 +78,7 @@ def cluster(at: AtOption, yes: YesOption = False, home: HomeOption = None, as_js
         report = asyncio.run(recover(site, at, Settling(site.home), Voice(tell, say)))
     later = read_later(Path(report.file))
     if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(_answer(report, later))).decode())
+        show_json(_answer(report, later))
     else:
         _show(report, later, home)
 

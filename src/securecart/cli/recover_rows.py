@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Sequence
 from typing import Annotated
 
-import msgspec
 import typer
 from rich.table import Table
 
@@ -14,7 +13,7 @@ from securecart import settings, undo
 from securecart.cli.behind import behind_shoppers
 from securecart.cli.engines import HomeOption, JsonOption
 from securecart.cli.progress import told
-from securecart.cli.screen import out, say
+from securecart.cli.screen import out, say, show_json
 from securecart.errors import NotRunning
 from securecart.ops.recovery.happenings import Changes
 from securecart.ops.recovery.model import Moment, Site
@@ -55,7 +54,7 @@ def preview(at: AtOption, tables: TablesOption = "", home: HomeOption = None, as
     with behind_shoppers(), told() as tell:
         seen = asyncio.run(_preview(site, at, _names(tables), tell))
     if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(seen)).decode())
+        show_json(seen)
     else:
         _show_preview(seen, at)
 
@@ -82,7 +81,7 @@ def rows(
     with behind_shoppers(), told() as tell:
         report = asyncio.run(_rows(site, (at, until, where), _names(tables), yes, tell))
     if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(report)).decode())
+        show_json(report)
     else:
         _show_report(report)
 

@@ -19,7 +19,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from securecart import settings
 from securecart.app import TABLES
 from securecart.cli.engines import HomeOption, JsonOption
-from securecart.cli.screen import err, out, say
+from securecart.cli.screen import err, out, say, show_json
 from securecart.errors import BadInput, NotRunning, RecoveryRefused
 from securecart.ops import table_recovery
 from securecart.ops.recovery.model import parse_moment
@@ -274,7 +274,7 @@ async def _region(loaded: Settings) -> AsyncIterator[Region]:
 
 def _print(report: T, *, as_json: bool, show: Callable[[T], None]) -> None:
     if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(report)).decode())
+        show_json(report)
     else:
         show(report)
 

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from securecart import regions, settings
 from securecart.cli.engines import HomeOption, JsonOption
-from securecart.cli.screen import out, say
+from securecart.cli.screen import out, say, show_json
 from securecart.engines import Home, supervisor_of
 from securecart.engines.link import cut_file
 from securecart.errors import NotRunning
@@ -48,7 +48,7 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """
     seen = asyncio.run(ops.observe(_home(home)))
     if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(seen)).decode())
+        show_json(seen)
     else:
         _show(seen)
     if sorted(region.part for region in seen.regions) != ["follower", "writer"]:
@@ -109,7 +109,7 @@ def compare(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Hold both regions against each other, every row and every history; exit code 1 when they differ. Best while nobody buys."""
     found = asyncio.run(regions.compare(_home(home)))
     if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
+        show_json(found)
     elif found.equal:
         out.print("both regions are equal")
     else:
@@ -183,7 +183,7 @@ def _do(home: str | None, act: Callable[[Home, Callable[[str], None]], Coroutine
     after = asyncio.run(carry_out())
     seconds = time.monotonic() - began
     if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(Report(said, round(seconds, 3), after))).decode())
+        show_json(Report(said, round(seconds, 3), after))
     else:
         say(f"done after {seconds:.1f} s")
         _show(after)

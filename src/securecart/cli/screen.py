@@ -8,9 +8,10 @@ import sys
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import msgspec
+import typer
 from rich.console import Console, Group
 from rich.live import Live
 from rich.panel import Panel
@@ -21,7 +22,7 @@ from rich.text import Text
 from securecart.engines import EngineStatus, Home, HomeStatus, Step, address_of, kind_of
 from securecart.settings import Settings
 
-__all__ = ["Board", "engines_table", "err", "out", "say", "show_screen", "show_status"]
+__all__ = ["Board", "engines_table", "err", "out", "say", "show_json", "show_screen", "show_status"]
 
 MEBIBYTE = 2**20
 REFRESH_PER_SECOND = 8
@@ -71,6 +72,11 @@ class Board:
 def say(sentence: str) -> None:
     """One line for a person, beside the output proper."""
     err.print(f"  {sentence}", soft_wrap=True, markup=False)
+
+
+def show_json(value: Any) -> None:
+    """What `--json` prints: for programs, and still fit to be read."""
+    typer.echo(msgspec.json.format(msgspec.json.encode(value)).decode())
 
 
 def show_screen(seen: HomeStatus, home: Home, profile: str) -> None:

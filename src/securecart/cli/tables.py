@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-import msgspec
 import typer
 from rich.table import Table
 
 from securecart import settings
 from securecart.cli.engines import HomeOption, JsonOption
-from securecart.cli.screen import out
+from securecart.cli.screen import out, show_json
 from securecart.errors import OperatorError
 from securecart.ops import global_tables
 from securecart.ops.global_tables import Difference, Standing, Way
@@ -27,7 +26,7 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Show each direction and table: how far behind, how many changes wait, were carried and met in conflict."""
     standing = asyncio.run(global_tables.ask(_replicated(home).replicator_url))
     if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(standing)).decode())
+        show_json(standing)
         return
     for line in _words(standing):
         out.print(line, soft_wrap=True)
@@ -48,7 +47,7 @@ def compare(home: HomeOption = None, as_json: JsonOption = False) -> None:
     loaded = _replicated(home)
     differences = asyncio.run(_compare(loaded))
     if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(differences)).decode())
+        show_json(differences)
     elif not differences:
         out.print("Both regions hold the same.")
     else:
