@@ -40,8 +40,9 @@ def test_status_json_tells_name_version_address_health_pid_and_memory(supervisor
         assert engine["version"], engine
         assert psutil.pid_exists(engine["pid"])
         assert engine["memory"] > 1_000_000
-    each = {engine["name"]: f"{engine['memory'] / 2**20:.0f} MiB" for engine in told["engines"]}
-    assert sum(engine["memory"] for engine in told["engines"]) <= told["memory"] < 1.2 * 2**30, each
+    each = {engine["name"]: engine["memory"] / 2**20 for engine in told["engines"]}
+    assert 100 < sum(each.values()) < 900, each  # MiB; in all there is the supervisor too, which is this test's own process
+    assert told["memory"] > sum(each.values()) * 2**20
 
 
 async def test_every_port_listens_on_loopback_only(supervisor: Supervisor, shop_url: str) -> None:
